@@ -1,0 +1,175 @@
+"""``nodulenet classify``: calibrated probabilities at points of a scan, or of given patches."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from nodulenet.errors import UsageError
+
+if TYPE_CHECKING:
+    from nodulenet.config.schema import ArchiveColumns
+    from nodulenet.inference.classify import Answers
+
+
+def classify(
+    scan: Annotated[
+        Path | None, typer.Argument(help="DICOM folder or file, .nii, .nii.gz, .mhd, .mha.")
+    ] = None,
+    model: Annotated[
+        Path, typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory.")
+    ] = Path(),
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y,Z", help="A finding's centre; may be given several times."),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Columns x, y, z (+ finding_id).")
+    ] = None,
+    space: Annotated[
+        Literal["lps", "ras", "voxel"],
+        typer.Option(help="What x, y, z are: LPS mm, RAS mm, or voxels (column, row, slice)."),
+    ] = "lps",
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="Which series of a folder with several.")
+    ] = None,
+    patches: Annotated[
+        Path | None, typer.Option(metavar="ARCHIVE", help=".npz or .npy of patches, with --table.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Row i belongs to patch i.")
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Array inside the .npz; default its only.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=NAME",
+            help="Name of a column of --table, e.g. spacing_x_mm=px; default as in training.",
+        ),
+    ] = None,
+    use: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of CSV.")] = False,
+) -> None:
+    """Classify findings of a scan, or patches. Give SCAN with --point/--points, or --patches."""
+    if model == Path():
+        raise UsageError("classify: --model RUN_OR_BUNDLE is missing; give a trained run directory")
+    if (scan is None) == (patches is None):
+        raise UsageError("classify: give either SCAN or --patches ARCHIVE")
+    if patches is not None:
+        if table is None:
+            raise UsageError("classify: --patches needs --table CSV")
+        if point or points or series:
+            raise UsageError("classify: --point, --points and --series belong to SCAN")
+        from nodulenet.inference.classify import classify_patches
+
+        answers = classify_patches(
+            patches, table, model, array=array, columns=_columns(column), model=use
+        )
+    else:
+        if table or array or column:
+            raise UsageError("classify: --table, --array and --column belong to --patches")
+        assert scan is not None
+        answers = _classify_scan(scan, point or [], points, space, series, model, use)
+    _print(answers, out, as_json=as_json)
+
+
+def _classify_scan(
+    scan: Path,
+    given: list[str],
+    file: Path | None,
+    space: Literal["lps", "ras", "voxel"],
+    series: str | None,
+    model: Path,
+    use: str | None,
+) -> Answers:
+    if not given and file is None:
+        raise UsageError("classify: give --point X,Y,Z or --points CSV")
+    named = [(f"point-{i}", _point(text)) for i, text in enumerate(given)]
+    import numpy as np
+
+    from nodulenet.ct import open_ct
+    from nodulenet.findings.points import read_points_csv, to_lps_mm
+    from nodulenet.inference.bundle import Bundle
+    from nodulenet.inference.classify import classify as classify_points
+
+    bundle = Bundle(model)
+    if file is not None:
+        rows, _ = read_points_csv(file, space)
+        ids = rows["finding_id"] if "finding_id" in rows else [f"row-{i}" for i in rows.index]
+        named += list(zip(ids, rows[["x", "y", "z"]].to_numpy(dtype=float), strict=True))
+    volume = open_ct(scan, series_uid=series)
+    found = np.array([p for _, p in named], dtype=float)
+    return classify_points(
+        volume,
+        to_lps_mm(found, space, volume),
+        bundle,
+        finding_ids=[n for n, _ in named],
+        model=use,
+    )
+
+
+def _point(text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UsageError(
+            f"--point {text!r}: expected three numbers X,Y,Z with commas between them and a point "
+            f"as decimal sign, e.g. --point -56.2,86.2,-115.9"
+        )
+    return numbers
+
+
+def _columns(given: list[str] | None) -> ArchiveColumns | None:
+    if not given:
+        return None
+    from pydantic import ValidationError
+
+    from nodulenet.config.schema import ArchiveColumns
+
+    try:
+        pairs = dict(text.split("=", 1) for text in given)
+        return ArchiveColumns.model_validate({"patient_id": None, **pairs})
+    except ValueError as error:
+        known = ", ".join(ArchiveColumns.model_fields)
+        why = "unknown field" if isinstance(error, ValidationError) else "expected FIELD=NAME"
+        raise UsageError(f"--column {' '.join(given)}: {why}; fields are {known}") from None
+
+
+def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
+    from nodulenet.atomic import write_text
+    from nodulenet.cli.terminal import end, say, warn
+
+    for text in answers.warnings:
+        warn(text)
+    table = answers.table
+    if as_json:
+        content: dict[str, Any] = {
+            "meaning": answers.meaning,
+            "model": answers.model,
+            "use": "research use only",
+            "answers": json.loads(table.to_json(orient="records", double_precision=15)),
+            "failures": answers.failures,
+            "warnings": list(answers.warnings),
+        }
+        text = json.dumps(content, indent=2)
+    else:
+        text = table.to_csv(index=False).rstrip("\n")
+    if out is not None:
+        write_text(out, text + "\n")
+    else:
+        typer.echo(text)
+    say(f"{answers.model}: {answers.meaning}; research use only")
+    end(answers.failures, done=len(table))

@@ -1,0 +1,53 @@
+"""``nodulenet``: the verbs and what their exit codes mean.
+
+Nothing heavy is imported here or at the top of a verb's module, so that ``--help`` is immediate.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nodulenet.cli import classify, config, evaluate, info, phantom, prepare, train
+from nodulenet.cli.terminal import complain
+from nodulenet.errors import NoduleNetError
+
+EPILOG = (
+    "Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or configuration; 3 data that cannot be "
+    "used, so nothing could be completed; 4 done, with failures listed. "
+    "Results go to stdout, progress and warnings to stderr. Research use only."
+)
+
+app = typer.Typer(
+    name="nodulenet",
+    help="Lung-nodule classification on CT: train with honest cross-validation, evaluate, answer.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog=EPILOG)(phantom.phantom)
+app.command(epilog=EPILOG)(prepare.prepare)
+app.command(epilog=EPILOG)(train.train)
+app.command(epilog=EPILOG)(evaluate.evaluate)
+app.command(epilog=EPILOG)(classify.classify)
+app.command(epilog=EPILOG)(info.info)
+app.command(epilog=EPILOG)(config.config)
+
+
+def main() -> None:
+    """Entry point of the ``nodulenet`` command."""
+    try:
+        app()
+    except NoduleNetError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; that is no error of ours.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

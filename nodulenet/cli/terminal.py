@@ -1,0 +1,138 @@
+"""What the terminal sees: progress, failures, errors. All on stderr, so that stdout is results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+import typer
+
+from nodulenet.progress import Progress, Task
+
+# Without a terminal (a log, a batch system) a line now and then says how far it is.
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def complain(text: str) -> None:
+    """One error line, red on a terminal."""
+    typer.secho(f"error: {text}", fg="red" if sys.stderr.isatty() else None, err=True)
+
+
+def warn(text: str) -> None:
+    """One warning line."""
+    typer.secho(f"warning: {text}", fg="yellow" if sys.stderr.isatty() else None, err=True)
+
+
+def say(text: str) -> None:
+    """One line for the reader."""
+    typer.echo(text, err=True)
+
+
+def list_failures(failures: Sequence[dict[str, str]], *, where: str = "") -> None:
+    """The failures, a line each."""
+    if not failures:
+        return
+    say(f"{len(failures)} failed{where}:")
+    for failure in failures:
+        complain(f"{failure['what']}: {failure['error']}")
+
+
+def end(failures: Sequence[dict[str, str]], *, done: int, where: str = "") -> None:
+    """List the failures and leave with 4 (something was done) or 3 (nothing was)."""
+    list_failures(failures, where=where)
+    if failures:
+        raise typer.Exit(4 if done else 3)
+
+
+def make_progress() -> Progress:
+    """A live bar on a terminal, plain lines elsewhere."""
+    return _LiveProgress() if sys.stderr.isatty() else PlainProgress(sys.stderr)
+
+
+class _PlainTask:
+    def __init__(self, stream: TextIO, title: str, total: int, unit: str, pause_s: float) -> None:
+        self._stream, self._title, self._total, self._unit = stream, title, total, unit
+        self._pause_s = pause_s
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._last < self._pause_s and self._done < self._total:
+            return
+        self._last = now
+        elapsed = max(now - self._start, 1e-9)
+        left = elapsed / self._done * (self._total - self._done)
+        end = f", {note}" if note else ""
+        self._stream.write(
+            f"{self._title}: {self._done}/{self._total} {self._unit}, "
+            f"{self._done / elapsed:.2g}/s, {_clock(left)} left{end}\n"
+        )
+        self._stream.flush()
+
+
+class PlainProgress:
+    """Progress as lines of text."""
+
+    def __init__(self, stream: TextIO, pause_s: float = _SECONDS_BETWEEN_LINES) -> None:
+        self._stream, self._pause_s = stream, pause_s
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        self._stream.write(f"{title}: {total} {unit}\n")
+        self._stream.flush()
+        yield _PlainTask(self._stream, title, total, unit, self._pause_s)
+
+    def say(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+class _LiveProgress:
+    """Progress as a bar that is redrawn."""
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Bars(*columns, console=Console(stderr=True)) as bars:
+            identity = bars.add_task(title, total=total, note="")
+
+            class Live:
+                def advance(self, count: int = 1, note: str = "") -> None:
+                    bars.update(identity, advance=count, note=note)
+
+            yield Live()
+
+    def say(self, text: str) -> None:
+        say(text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,241 @@
+"""Discrimination: ROC, AUC with intervals, average precision, sensitivity at a specificity.
+
+Everywhere a row is called positive when its score is >= the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nodulenet.evaluation.arrays import (
+    Bools,
+    Floats,
+    check_both_classes,
+    check_labels,
+    check_scores,
+)
+from nodulenet.evaluation.confusion import Confusion, confusion
+from nodulenet.evaluation.interval import LEVEL, Interval, normal_quantile
+
+SEPARATED = (
+    "the classes are perfectly separated: this method gives an interval of zero width, "
+    "which says nothing"
+)
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """The ROC curve from (0, 0) to (1, 1), one point a distinct score.
+
+    Attributes:
+        false_positive_rate: Float array (n,), rising.
+        sensitivity: Float array (n,), rising.
+        thresholds: Float array (n,), falling; the first is infinite (nothing is positive).
+    """
+
+    false_positive_rate: Floats
+    sensitivity: Floats
+    thresholds: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelongResult:
+    """AUCs of k scores on the same rows and their covariance.
+
+    Attributes:
+        aucs: Float array (k,).
+        covariance: Float array (k, k); NaN where a class has a single row.
+        positives: Number of positive rows.
+        negatives: Number of negative rows.
+    """
+
+    aucs: Floats
+    covariance: Floats
+    positives: int
+    negatives: int
+
+    def interval(self, index: int = 0, *, level: float = LEVEL) -> Interval:
+        """The normal interval of one AUC, cut to [0, 1]."""
+        method = "DeLong"
+        variance = float(self.covariance[index, index])
+        value = float(self.aucs[index])
+        if not np.isfinite(variance):
+            note = "needs at least two rows of each class"
+            return Interval(low=None, high=None, level=level, method=method, note=note)
+        if value in (0.0, 1.0):
+            return Interval(low=None, high=None, level=level, method=method, note=SEPARATED)
+        half = normal_quantile(level) * float(np.sqrt(variance))
+        return Interval(
+            low=max(0.0, value - half), high=min(1.0, value + half), level=level, method=method
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedSpecificity:
+    """Sensitivity where the specificity is at least a target.
+
+    Attributes:
+        target: The specificity asked for.
+        threshold: The lowest score that reaches it; above all scores where none does.
+        confusion: The counts there.
+    """
+
+    target: float
+    threshold: float
+    confusion: Confusion
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: target, threshold, sensitivity and specificity with Wilson intervals."""
+        return {
+            "target": self.target,
+            "threshold": self.threshold,
+            "sensitivity": self.confusion.proportion("sensitivity"),
+            "specificity": self.confusion.proportion("specificity"),
+        }
+
+
+def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
+    """Area under the ROC curve: P(positive scores higher) + P(tie) / 2.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Finite numbers, shape (n,); any monotone scale.
+
+    Raises:
+        PredictionsError: one class only, or values that are not allowed.
+
+    Example:
+        >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
+    """
+    y = check_labels(labels)
+    s = check_scores(scores, y.size)
+    positives, negatives = check_both_classes(y, "AUC")
+    from scipy.stats import rankdata
+
+    rank_sum = float(rankdata(s)[y].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def delong(labels: npt.ArrayLike, scores: npt.ArrayLike) -> DelongResult:
+    """AUC and its DeLong covariance by midranks, O(n log n).
+
+    It takes the rows as independent; see :func:`nodulenet.evaluation.bootstrap.auc_bootstrap`
+    where a patient has several findings.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Shape (n,), or (k, n) for k scores of the same rows.
+
+    Raises:
+        PredictionsError: one class only, or values that are not allowed.
+
+    Source: DeLong E. R. et al., Biometrics 44:837-845, 1988; Sun X., Xu W., IEEE Signal
+    Processing Letters 21:1389-1393, 2014.
+    """
+    y = check_labels(labels)
+    rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    checked = np.stack([check_scores(row, y.size) for row in rows])
+    positives, negatives = check_both_classes(y, "DeLong's variance")
+    from scipy.stats import rankdata
+
+    everything = rankdata(checked, axis=1)
+    among_positives = rankdata(checked[:, y], axis=1)
+    among_negatives = rankdata(checked[:, ~y], axis=1)
+    # The share of negatives below each positive, and of positives above each negative.
+    below = (everything[:, y] - among_positives) / negatives
+    above = 1.0 - (everything[:, ~y] - among_negatives) / positives
+    return DelongResult(
+        aucs=below.mean(axis=1),
+        covariance=_covariance(below) / positives + _covariance(above) / negatives,
+        positives=positives,
+        negatives=negatives,
+    )
+
+
+def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
+    """The ROC curve with every distinct score as a threshold.
+
+    Raises:
+        PredictionsError: one class only, or values that are not allowed.
+    """
+    y = check_labels(labels)
+    s = check_scores(scores, y.size)
+    positives, negatives = check_both_classes(y, "A ROC curve")
+    thresholds, true_positives, false_positives = counts_by_threshold(y, s)
+    return RocCurve(
+        false_positive_rate=np.concatenate([[0.0], false_positives / negatives]),
+        sensitivity=np.concatenate([[0.0], true_positives / positives]),
+        thresholds=np.concatenate([[np.inf], thresholds]),
+    )
+
+
+def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
+    """Mean precision weighted by the gain in recall, without interpolation.
+
+    Raises:
+        PredictionsError: no positive row, or values that are not allowed.
+    """
+    y = check_labels(labels)
+    s = check_scores(scores, y.size)
+    positives, _ = check_both_classes(y, "Average precision")
+    _, true_positives, false_positives = counts_by_threshold(y, s)
+    precision = true_positives / (true_positives + false_positives)
+    return float(np.sum(np.diff(true_positives, prepend=0.0) * precision) / positives)
+
+
+def sensitivity_at_specificity(
+    labels: npt.ArrayLike, scores: npt.ArrayLike, *, specificity: float = 0.9
+) -> FixedSpecificity:
+    """The highest sensitivity with at least the given specificity.
+
+    The threshold is found on the same rows, so this describes the ROC curve; for a threshold
+    to be used elsewhere see :func:`nodulenet.evaluation.operating.operating_point`.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Finite numbers, shape (n,).
+        specificity: Target in 0..1. Defaults to 0.9.
+
+    Raises:
+        PredictionsError: one class only, or values that are not allowed.
+    """
+    y = check_labels(labels)
+    s = check_scores(scores, y.size)
+    check_both_classes(y, "Sensitivity at a specificity")
+    threshold = specificity_threshold(y, s, specificity)
+    return FixedSpecificity(
+        target=specificity, threshold=threshold, confusion=confusion(y, s, threshold)
+    )
+
+
+def counts_by_threshold(labels: Bools, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, falling, and the true and false positives at score >= each of them."""
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    true_positives = np.cumsum(labels[order], dtype=np.float64)[last]
+    return ordered[last], true_positives, last + 1.0 - true_positives
+
+
+def specificity_threshold(labels: Bools, scores: Floats, target: float) -> float:
+    """The lowest score whose specificity is >= ``target``; just above all scores if none."""
+    thresholds, _, false_positives = counts_by_threshold(labels, scores)
+    negatives = float(np.sum(~labels))
+    # The tolerance keeps 0.9 of 10 rows from being missed by a rounding of 1 - 0.9.
+    reached = np.flatnonzero(false_positives <= negatives * (1 - target) + 1e-9)
+    if reached.size == 0:
+        return float(np.nextafter(scores.max(), np.inf))
+    return float(thresholds[reached[-1]])
+
+
+def _covariance(values: Floats) -> Floats:
+    """Covariance over columns with n - 1; NaN when there is a single column."""
+    if values.shape[1] < 2:
+        return np.full((values.shape[0], values.shape[0]), np.nan)
+    centred = values - values.mean(axis=1, keepdims=True)
+    return centred @ centred.T / (values.shape[1] - 1)

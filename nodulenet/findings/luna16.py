@@ -1,0 +1,173 @@
+"""The LUNA16 challenge on disk: candidates with their class, annotations, subsets, patients.
+
+Setio et al., "Validation, comparison, and combination of algorithms for automatic detection of
+pulmonary nodules in computed tomography images: the LUNA16 challenge", Medical Image Analysis 42,
+2017. Coordinates of its tables are LPS millimetres.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from nodulenet.config.schema import Luna16Source
+from nodulenet.errors import DataError, FindingsError
+from nodulenet.findings.reading import read_csv, refuse_rows
+from nodulenet.findings.table import Findings, validate_findings
+from nodulenet.seeds import generator
+
+POINT = ["coordX", "coordY", "coordZ"]
+_SUBSET = re.compile(r"^subset(\d)$")
+
+
+def read_luna16(source: Luna16Source, *, seed: int = 0) -> Findings:
+    """The candidates of a LUNA16 folder as findings, labelled by their class.
+
+    A positive takes ``diameter_mm`` from the annotation whose radius it lies in; a candidate's
+    diameter is otherwise unknown. ``finding_id`` is the candidate's row in its file, so it means
+    the same in every sample. Extra columns: ``subset`` (0..9; -1 when the scan is absent) and
+    ``annotation`` (row in annotations.csv).
+
+    Args:
+        source: the folder and what to take from it.
+        seed: root seed for the sample of negatives.
+
+    Raises:
+        DataError: the folder holds no LUNA16 data set.
+        FindingsError: a table is missing, empty or wrong.
+    """
+    root = source.root
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: there is no such folder; expected the LUNA16 data set with subset0..9 and "
+            f"its CSV tables (source.root)"
+        )
+    scans = luna16_scans(root)
+    notes: list[str] = []
+    table = _candidates(root / source.candidates)
+    _join_annotations(table, root / "annotations.csv", notes)
+    table["subset"] = table["scan_id"].map({u: s for u, (_, s) in scans.items()})
+    table["subset"] = table["subset"].fillna(-1).astype(int)
+    table["patient_id"] = _patients(source, table["scan_id"], notes)
+    if source.negatives_per_positive is not None:
+        table = _sample_negatives(table, source.negatives_per_positive, seed, notes)
+    reference = {
+        name: root / f"{name}.csv"
+        for name in ("annotations", "annotations_excluded", "seriesuids")
+        if (root / f"{name}.csv").is_file()
+    }
+    return Findings(
+        table=validate_findings(table, str(root / source.candidates)),
+        scans={uid: path for uid, (path, _) in scans.items()},
+        notes=tuple(notes),
+        reference=reference,
+    )
+
+
+def luna16_scans(root: Path) -> dict[str, tuple[Path, int]]:
+    """Path and subset of every ``subsetN/<seriesuid>.mhd`` below ``root``.
+
+    Raises:
+        DataError: there are no such files.
+    """
+    scans: dict[str, tuple[Path, int]] = {}
+    for folder in sorted(root.iterdir()):
+        match = _SUBSET.match(folder.name)
+        if match and folder.is_dir():
+            for file in sorted(folder.glob("*.mhd")):
+                scans[file.stem] = (file, int(match[1]))
+    if not scans:
+        raise DataError(
+            f"{root}: holds no subset0..9 folder with .mhd scans; expected the LUNA16 layout"
+        )
+    return scans
+
+
+def _candidates(file: Path) -> pd.DataFrame:
+    table = read_csv(file, numbers=[*POINT, "class"], ids=["seriesuid"])
+    refuse_rows(file, table, "class", ~table["class"].isin([0, 1]), "0 or 1")
+    rows = np.arange(len(table))
+    return pd.DataFrame(
+        {
+            "finding_id": [f"candidate-{row}" for row in rows],
+            "scan_id": table["seriesuid"],
+            "x_lps_mm": table["coordX"],
+            "y_lps_mm": table["coordY"],
+            "z_lps_mm": table["coordZ"],
+            "label": table["class"].astype("Int64"),
+        }
+    )
+
+
+def _join_annotations(table: pd.DataFrame, file: Path, notes: list[str]) -> None:
+    """Give every positive the diameter of the nearest annotation whose radius it lies in."""
+    annotations = read_csv(file, numbers=[*POINT, "diameter_mm"], ids=["seriesuid"])
+    refuse_rows(
+        file, annotations, "diameter_mm", annotations["diameter_mm"] <= 0, "a diameter above 0"
+    )
+    table["diameter_mm"] = np.nan
+    table["annotation"] = -1
+    by_scan = annotations.groupby("seriesuid").indices
+    unmatched = 0
+    for scan_id, rows in table[table["label"] == 1].groupby("scan_id").groups.items():
+        if scan_id not in by_scan:
+            unmatched += len(rows)
+            continue
+        nodules = annotations.iloc[by_scan[scan_id]]
+        tree = cKDTree(nodules[POINT].to_numpy())
+        points = table.loc[rows, ["x_lps_mm", "y_lps_mm", "z_lps_mm"]].to_numpy()
+        distance, nearest = tree.query(points)
+        diameter = nodules["diameter_mm"].to_numpy()[nearest]
+        inside = distance < diameter / 2
+        unmatched += int((~inside).sum())
+        table.loc[rows[inside], "diameter_mm"] = diameter[inside]
+        table.loc[rows[inside], "annotation"] = nodules.index.to_numpy()[nearest][inside]
+    if unmatched:
+        notes.append(
+            f"{unmatched} candidates of class 1 lie in no annotation's radius; they keep their "
+            f"class and have no diameter"
+        )
+
+
+def _patients(source: Luna16Source, scan_ids: pd.Series, notes: list[str]) -> pd.Series:
+    file = source.patients or source.root / "patients.csv"
+    if source.patients is None and not file.is_file():
+        notes.append(
+            "no patients.csv: every series counts as a patient of its own; give source.patients "
+            "(columns seriesuid, patient_id) so that a patient with two scans stays on one side"
+        )
+        return scan_ids
+    table = read_csv(file, ids=["seriesuid", "patient_id"])
+    patients = scan_ids.map(table.set_index("seriesuid")["patient_id"].to_dict())
+    unknown = sorted(set(scan_ids[patients.isna()]))
+    if unknown:
+        raise FindingsError(
+            f"{file}: series {unknown[0]} has no patient ({len(unknown)} series in all); add its "
+            f"row, because folds are made by patient"
+        )
+    return patients
+
+
+def _sample_negatives(
+    table: pd.DataFrame, per_positive: float, seed: int, notes: list[str]
+) -> pd.DataFrame:
+    """All positives and a sample of negatives, drawn scan by scan in proportion to their number."""
+    negative = table["label"] == 0
+    fraction = min(1.0, per_positive * (~negative).sum() / max(1, negative.sum()))
+    kept = [np.flatnonzero(~negative)]
+    for scan_id, rows in table[negative].groupby("scan_id").indices.items():
+        positions = np.flatnonzero(negative)[rows]
+        # Rounding at random keeps the expected number right where a scan has few negatives.
+        random = generator(seed, "negatives", str(scan_id))
+        count = int(len(rows) * fraction + random.random())
+        kept.append(random.permutation(positions)[:count])
+    chosen = np.sort(np.concatenate(kept))
+    notes.append(
+        f"negatives sampled: {int(negative.iloc[chosen].sum())} of {int(negative.sum())} "
+        f"(negatives_per_positive={per_positive:g}); FROC needs all of them"
+    )
+    return table.iloc[chosen].reset_index(drop=True)

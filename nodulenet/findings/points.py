@@ -1,0 +1,127 @@
+"""Points in plain CSV files. Their space (LPS, RAS or voxel) is declared, never guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nodulenet.config.schema import PointsSource
+from nodulenet.ct import CTVolume, open_ct
+from nodulenet.errors import DataError, FindingsError, ScanError
+from nodulenet.findings.reading import read_csv
+from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
+
+Space = Literal["lps", "ras", "voxel"]
+
+# Spellings of the three columns, and the space that a spelling fixes by itself.
+_SPELLINGS: tuple[tuple[tuple[str, str, str], Space | None], ...] = (
+    (("x", "y", "z"), None),
+    (("x_lps_mm", "y_lps_mm", "z_lps_mm"), "lps"),
+    (("coordX", "coordY", "coordZ"), "lps"),
+)
+_SCAN_SUFFIXES = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd", ".zip", "")
+
+
+def read_points_csv(path: str | Path, space: Space = "lps") -> tuple[pd.DataFrame, Space]:
+    """Rows of a CSV of points: ``x, y, z`` (float) and its other columns, and their space.
+
+    The columns may also be called ``x_lps_mm, y_lps_mm, z_lps_mm`` or, as in LUNA16,
+    ``coordX, coordY, coordZ``; both say LPS by themselves.
+
+    Raises:
+        FindingsError: no such columns, a value that is no number, or a name that says LPS where
+            another space is declared.
+    """
+    columns = read_csv(path).columns
+    spelling = next((s for s in _SPELLINGS if set(s[0]) <= set(columns)), None)
+    if spelling is None:
+        raise FindingsError(
+            f"{path}: found the columns {', '.join(map(str, columns))}, expected x, y, z (or "
+            f"x_lps_mm, y_lps_mm, z_lps_mm, or coordX, coordY, coordZ)"
+        )
+    names, fixed = spelling
+    if fixed is not None and space != fixed:
+        raise FindingsError(
+            f"{path}: the columns {', '.join(names)} are in {fixed.upper()}, but the space was "
+            f"declared as {space}; rename them to x, y, z or declare {fixed}"
+        )
+    ids = [c for c in ("finding_id", "scan_id", "patient_id") if c in columns]
+    table = read_csv(path, numbers=names, ids=ids, optional_numbers=["diameter_mm"])
+    return table.rename(columns=dict(zip(names, "xyz", strict=True))), space
+
+
+def to_lps_mm(
+    points: npt.NDArray[np.float64], space: Space, volume: CTVolume
+) -> npt.NDArray[np.float64]:
+    """Points of shape (n, 3), x, y, z in ``space``, as LPS millimetres.
+
+    A voxel point is (column, row, slice), counted from 0 in the scan as it was opened; DICOM
+    slices rise along the stack's normal.
+    """
+    if space == "voxel":
+        return volume.points_of(points)
+    return points * [-1.0, -1.0, 1.0] if space == "ras" else points
+
+
+def read_points(source: PointsSource) -> Findings:
+    """Own scans and a table of points as findings; a scan that is absent is left to be listed.
+
+    Raises:
+        DataError: the folder of scans is absent.
+        FindingsError: the table is wrong.
+    """
+    if not source.scans.is_dir():
+        raise DataError(f"{source.scans}: there is no such folder (source.scans)")
+    rows, space = read_points_csv(source.points, source.space)
+    if "scan_id" not in rows.columns:
+        raise FindingsError(
+            f"{source.points}: column 'scan_id' is missing; it names each point's scan in "
+            f"{source.scans}"
+        )
+    scans = {s: p for s in sorted(set(rows["scan_id"])) if (p := _find_scan(source.scans, s))}
+    notes = []
+    table = rows.drop(columns=["x", "y", "z"])
+    points = rows[["x", "y", "z"]].to_numpy(dtype=float)
+    if space == "voxel":
+        table[list(POINT_COLUMNS)] = _voxels_to_lps(points, rows["scan_id"], scans)
+        lost = table["x_lps_mm"].isna()
+        if lost.any():
+            notes.append(
+                f"{int(lost.sum())} points left out: their scan is absent or unreadable, so their "
+                f"voxel indices have no place in millimetres"
+            )
+            table = table[~lost]
+    else:
+        table[list(POINT_COLUMNS)] = points * ([-1.0, -1.0, 1.0] if space == "ras" else 1.0)
+    if "finding_id" not in table.columns:
+        table["finding_id"] = [f"point-{i}" for i in table.index]
+    if "patient_id" not in table.columns:
+        table["patient_id"] = table["scan_id"]
+        notes.append("no patient_id column: every scan counts as a patient of its own")
+    return Findings(validate_findings(table, str(source.points)), scans, tuple(notes))
+
+
+def _voxels_to_lps(
+    points: npt.NDArray[np.float64], scan_ids: pd.Series, scans: dict[str, Path]
+) -> npt.NDArray[np.float64]:
+    result = np.full(points.shape, np.nan)
+    for scan_id, rows in scan_ids.groupby(scan_ids).indices.items():
+        if scan_id in scans:
+            try:
+                result[rows] = open_ct(scans[str(scan_id)]).points_of(points[rows])
+            except ScanError:
+                continue  # preparation opens it again and lists why it cannot be read
+    return result
+
+
+def _find_scan(folder: Path, scan_id: str) -> Path | None:
+    if Path(scan_id).name != scan_id:
+        raise FindingsError(
+            f"scan_id {scan_id!r} is a path; expected the plain name of a scan in {folder}"
+        )
+    candidates = (folder / f"{scan_id}{suffix}" for suffix in _SCAN_SUFFIXES)
+    return next((path for path in candidates if path.exists()), None)

@@ -1,0 +1,224 @@
+"""The bundle: everything that a new scan's answer needs, in one directory.
+
+``bundle.json`` lists the fold models with their hashes, the PatchSpec, the value scale, the
+calibration and what a probability means. A run directory holds one, so a run can be asked as it
+is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nodulenet import __version__
+from nodulenet.atomic import write_json
+from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.errors import BundleError, ConfigError
+from nodulenet.patches.values import Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nodulenet.evaluation.calibration import PlattCalibration
+    from nodulenet.training.run import Run
+
+FORMAT = 1
+FILE = "bundle.json"
+
+MEANINGS = {
+    "candidate": "probability that the candidate is a nodule (LUNA16 class), not that it is cancer",
+    "reader_rating": "probability that readers rate the nodule malignant, not a proven diagnosis",
+    "outcome": "probability of the proven outcome that the training labels state",
+}
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """One model of the bundle: its fold models and how their mean is calibrated."""
+
+    key: str
+    files: tuple[str, ...]
+    hashes: tuple[str, ...]
+    calibration: PlattCalibration | None
+
+
+class Bundle:
+    """An opened bundle; its Keras models are loaded at the first question.
+
+    Attributes:
+        path: its directory.
+        spec: what patches the models expect, windows included.
+        values: the scale between source values and the int16 that models were trained on.
+        label_meaning: candidate, reader_rating or outcome.
+        models: by key, in the order of the configuration; the first is the default.
+        training: what it was trained on (source, counts).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a run or bundle directory.
+
+        Raises:
+            BundleError: it is none, or of a format that this version does not read.
+        """
+        self.path = Path(path)
+        content = _read(self.path)
+        try:
+            self.spec = PatchSpec.model_validate(content["spec"])
+            self.values = Values(**content["values"])
+            self.label_meaning: str = content["label_meaning"]
+            self.training: dict[str, Any] = content["training"]
+            self.models = {
+                key: BundledModel(
+                    key,
+                    tuple(m["files"]),
+                    tuple(m["hashes"]),
+                    _calibration(m["calibration"]),
+                )
+                for key, m in content["models"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                f"{self.path / FILE}: is not whole ({type(error).__name__}: {error}); write it "
+                f"again with `nodulenet train`"
+            ) from error
+        self._loaded: dict[str, list[Any]] = {}
+
+    @property
+    def meaning(self) -> str:
+        """What the probability is the probability of, in words."""
+        return MEANINGS[self.label_meaning]
+
+    def model(self, key: str | None = None) -> BundledModel:
+        """A model by its key; the first one by default.
+
+        Raises:
+            ConfigError: there is no such model.
+        """
+        if key is None:
+            return next(iter(self.models.values()))
+        if key not in self.models:
+            raise ConfigError(f"{self.path}: has no model {key!r}; it has {', '.join(self.models)}")
+        return self.models[key]
+
+    def predict(
+        self, stored: npt.NDArray[np.int16], key: str | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Raw probabilities of every fold model for stored patches: (fold models, n)."""
+        from nodulenet.training.input import predict, scoring_transform, to_inputs, untracked_meta
+
+        with untracked_meta():
+            inputs = to_inputs(stored, scoring_transform(self.spec), self.spec, self.values)
+        models = self._load(self.model(key))
+        return np.array([predict(m, inputs) for m in models], dtype=np.float64)
+
+    def _load(self, model: BundledModel) -> list[Any]:
+        if model.key not in self._loaded:
+            import keras
+
+            import nodulenet.models  # noqa: F401 - registers the classes of the saved models
+
+            loaded = []
+            for name, expected in zip(model.files, model.hashes, strict=True):
+                file = _inside(self.path, name)
+                if not file.is_file():
+                    raise BundleError(f"{file}: is missing from the bundle")
+                if file_hash(file) != expected:
+                    raise BundleError(
+                        f"{file}: was changed after the bundle was written; do not use it, take "
+                        f"the bundle from its source again"
+                    )
+                loaded.append(keras.models.load_model(file, compile=False, safe_mode=True))
+            self._loaded[model.key] = loaded
+        return self._loaded[model.key]
+
+
+def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
+    """Write ``bundle.json`` into a trained run.
+
+    The mean of the fold models is calibrated on all out-of-fold predictions (Platt); that very
+    ensemble was never itself tested, each of its members was.
+    """
+    from nodulenet.evaluation.calibration import fit_platt
+
+    models: dict[str, Any] = {}
+    for model in run.config.models:
+        files = sorted(run.path.glob(f"units/{model.key}/fold-*/model.keras"))
+        if not files:
+            continue
+        rows = predictions[(predictions["model"] == model.key) & (predictions["split"] == "outer")]
+        platt = fit_platt(rows["label"], rows["probability"])
+        models[model.key] = {
+            "registry_name": model.name,
+            "files": [f.relative_to(run.path).as_posix() for f in files],
+            "hashes": [file_hash(f) for f in files],
+            # A slope of 0 or less would turn the ranking round: such a model says nothing.
+            "calibration": platt.to_dict() if platt.rising else None,
+        }
+    outer = predictions[predictions["split"] == "outer"].drop_duplicates("finding_id")
+    source = run.config.source
+    write_json(
+        run.path / FILE,
+        {
+            "format": FORMAT,
+            "nodulenet": __version__,
+            "name": run.config.name,
+            "label_meaning": run.config.label_meaning,
+            "meaning": MEANINGS[run.config.label_meaning],
+            "spec": run.config.patch.model_dump(mode="json"),
+            "values": values.to_dict(),
+            "models": models,
+            "training": {
+                "source": source.kind,
+                "columns": source.columns.model_dump() if source.kind == "patches" else None,
+                "findings": len(outer),
+                "positives": int(outer["label"].sum()),
+                "patients": int(outer["patient_id"].nunique()),
+            },
+            "intended_use": "research use only",
+        },
+    )
+    return run.path / FILE
+
+
+def file_hash(file: Path) -> str:
+    """BLAKE2 hash of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _calibration(content: dict[str, Any] | None) -> PlattCalibration | None:
+    from nodulenet.evaluation.calibration import PlattCalibration
+
+    return PlattCalibration.from_dict(content) if content else None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A listed file, refused when the list leads out of the bundle."""
+    file = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise BundleError(f"{folder / FILE}: lists {name!r}, which lies outside the bundle")
+    return file
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / FILE
+    if not file.is_file():
+        what = "a training that has not ended" if (folder / "config.yaml").is_file() else "no run"
+        raise BundleError(
+            f"{folder}: holds {what}: it has no {FILE}; train with `nodulenet train CONFIG` and "
+            f"give the run directory"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{file}: is damaged ({error})") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise BundleError(f"{file}: has format {found!r}, this version reads format {FORMAT}")
+    return dict(content)

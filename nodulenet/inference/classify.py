@@ -1,0 +1,200 @@
+"""Findings in a scan, or patches that are there already: calibrated probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nodulenet.config.schema import ArchiveColumns, PatchArchiveSource
+from nodulenet.ct import CTVolume, open_ct
+from nodulenet.errors import DataError, NoduleNetError
+from nodulenet.findings.reading import read_csv
+from nodulenet.inference.bundle import Bundle
+from nodulenet.patches.archive import read_patch_archive
+from nodulenet.patches.prepare import cut_patch, preparation
+
+# A patch whose middle half is nearly all air holds no nodule that could be judged.
+AIR_HU = -900
+MOSTLY_AIR = 0.95
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was answered.
+
+    Attributes:
+        table: one row a finding that was answered: its columns, ``probability`` (calibrated),
+            ``probability_raw`` (mean of the fold models), ``fold_low`` and ``fold_high`` (range
+            over the fold models, raw; not an interval), ``warnings``.
+        failures: ``{"what", "error"}`` of the others.
+        meaning: what ``probability`` is the probability of.
+        model: the model that answered.
+        warnings: about the scan as a whole.
+    """
+
+    table: pd.DataFrame
+    failures: list[dict[str, str]]
+    meaning: str
+    model: str
+    warnings: tuple[str, ...] = ()
+
+
+def classify(
+    scan: str | Path | CTVolume,
+    points_lps_mm: npt.ArrayLike,
+    bundle: Bundle | str | Path,
+    *,
+    finding_ids: Sequence[str] | None = None,
+    model: str | None = None,
+    series_uid: str | None = None,
+) -> Answers:
+    """Probabilities at points of a scan.
+
+    Args:
+        scan: a path that :func:`nodulenet.ct.open_ct` reads, or an opened scan.
+        points_lps_mm: (n, 3), x, y, z in LPS mm.
+        bundle: a run or bundle directory, or an opened one.
+        finding_ids: names of the points; default ``point-0``, ...
+        model: which of the bundle's models; default its first.
+        series_uid: which series of a folder with several.
+
+    Returns:
+        The answers; a point outside the scan is a failure, the others go on.
+
+    Raises:
+        ScanError: the scan cannot be read.
+        DataError: the bundle answers for patches that are not HU.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    chosen = opened.model(model)
+    if opened.values.kind != "hu":
+        raise DataError(
+            f"{opened.path}: was trained on plain intensities, not on HU, so it cannot answer for "
+            f"a CT scan; use it with --patches"
+        )
+    volume = scan if isinstance(scan, CTVolume) else open_ct(scan, series_uid=series_uid)
+    points = np.atleast_2d(np.asarray(points_lps_mm, dtype=np.float64))
+    ids = (
+        list(finding_ids) if finding_ids is not None else [f"point-{i}" for i in range(len(points))]
+    )
+    transform = preparation(opened.spec)
+    patches: list[npt.NDArray[np.int16]] = []
+    kept: list[int] = []
+    failures: list[dict[str, str]] = []
+    for i, point in enumerate(points):
+        try:
+            patches.append(cut_patch(transform, volume, point, opened.spec))
+            kept.append(i)
+        except NoduleNetError as error:
+            failures.append({"what": f"finding {ids[i]}", "error": str(error)})
+    table = pd.DataFrame(
+        {
+            "finding_id": [ids[i] for i in kept],
+            "scan_id": volume.series_uid,
+            "x_lps_mm": points[kept, 0],
+            "y_lps_mm": points[kept, 1],
+            "z_lps_mm": points[kept, 2],
+        }
+    )
+    answered = _answer(opened, chosen.key, patches, table)
+    return Answers(answered, failures, opened.meaning, chosen.key, tuple(volume.warnings))
+
+
+def classify_patches(
+    archive: str | Path,
+    table: str | Path,
+    bundle: Bundle | str | Path,
+    *,
+    array: str | None = None,
+    columns: ArchiveColumns | None = None,
+    model: str | None = None,
+) -> Answers:
+    """Probabilities of patches that are there already: an archive and its table.
+
+    Args:
+        archive: ``.npz`` or ``.npy``, as in training.
+        table: CSV, row i belongs to patch i; all its columns come back.
+        bundle: a run or bundle directory, or an opened one.
+        array: name inside the ``.npz``.
+        columns: names of the table's columns; default: those of the bundle's training, as far as
+            the table has them.
+        model: which of the bundle's models; default its first.
+
+    Raises:
+        StoreError: the archive is absent, damaged or of another shape.
+        FindingsError: the table is wrong.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    chosen = opened.model(model)
+    if columns is None:
+        columns = _known_columns(Path(table), opened)
+    source = PatchArchiveSource(
+        kind="patches",
+        archive=Path(archive),
+        array=array,
+        table=Path(table),
+        columns=columns,
+        value_kind=opened.values.kind,
+    )
+    read = read_patch_archive(source)
+    if read.form != opened.spec.form:
+        raise DataError(
+            f"{archive}: holds {read.form} patches, but {opened.path} was trained on "
+            f"{opened.spec.form} ones"
+        )
+    # Training's own scale: another one would turn equal intensities into other inputs.
+    read = replace(read, values=opened.values)
+    transform = preparation(opened.spec)
+    patches = [
+        cut_patch(transform, *read.volume(row), opened.spec)
+        for row in range(len(read.findings.table))
+    ]
+    rows = read_csv(table)
+    rows = pd.concat(
+        [read.findings.table[["finding_id"]], rows.drop(columns="finding_id", errors="ignore")],
+        axis="columns",
+    )
+    answered = _answer(opened, chosen.key, patches, rows)
+    return Answers(answered, [], opened.meaning, chosen.key)
+
+
+def _known_columns(table: Path, bundle: Bundle) -> ArchiveColumns:
+    """The columns of the training, without the label and whatever this table does not have."""
+    trained = ArchiveColumns.model_validate(bundle.training.get("columns") or {})
+    there = set(read_csv(table).columns)
+    found = {k: v for k, v in trained.model_dump().items() if v in there and k != "label"}
+    return ArchiveColumns.model_validate({"patient_id": None, **found})
+
+
+def _answer(
+    bundle: Bundle, key: str, patches: list[npt.NDArray[np.int16]], table: pd.DataFrame
+) -> pd.DataFrame:
+    if not patches:
+        return table.assign(
+            probability=[], probability_raw=[], fold_low=[], fold_high=[], warnings=[]
+        )
+    stored = np.stack(patches)
+    by_fold = bundle.predict(stored, key)
+    raw = by_fold.mean(axis=0)
+    calibration = bundle.models[key].calibration
+    is_hu = bundle.values.kind == "hu"
+    return table.assign(
+        probability=calibration.apply(raw) if calibration else raw,
+        probability_raw=raw,
+        fold_low=by_fold.min(axis=0),
+        fold_high=by_fold.max(axis=0),
+        warnings=["; ".join(_patch_warnings(p)) if is_hu else "" for p in stored],
+    )
+
+
+def _patch_warnings(patch: npt.NDArray[np.int16]) -> list[str]:
+    middle = patch[tuple(slice(n // 4, n - n // 4) if n > 4 else slice(None) for n in patch.shape)]
+    air = float((middle < AIR_HU).mean())
+    if air > MOSTLY_AIR:
+        return [f"{air:.0%} of the middle of the patch is air; check the point"]
+    return []

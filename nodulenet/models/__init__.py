@@ -1,0 +1,44 @@
+"""The model family: SqueezeNodule-Net V2 and SqueezeNet V1 for images and volumes.
+
+Importing this package imports no Keras; names and sizes of the models are in
+`nodulenet.models.registry`. The classes are loaded when they are asked for and, so that
+``keras.models.load_model`` finds them without ``custom_objects``, as soon as Keras is there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from nodulenet.models import _registration
+
+_HOME = {
+    "FireModule": "squeezenet_v1",
+    "SqueezeNetV1": "squeezenet_v1",
+    "create_squeezenet_v1": "squeezenet_v1",
+    "SimplifiedFireModule": "squeezenet_v2",
+    "SqueezeNoduleNetV2": "squeezenet_v2",
+    "create_squeezenodule_net_v2": "squeezenet_v2",
+    "build_model": "registry",
+    "get_model": "registry",
+    "list_models": "registry",
+    "load_imagenet_weights": "weights",
+    "minimum_spatial_extent": "variants",
+}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+_registration.register_with_keras(
+    "nodulenet.models.squeezenet_v1", "nodulenet.models.squeezenet_v2"
+)

@@ -1,0 +1,1 @@
+"""Patches: what they are, the store that holds them, the folds and the audit over them."""

@@ -1,0 +1,180 @@
+"""Folds by patient, and inside the training part of each an inner validation part, by patient too.
+
+The table ``folds.csv`` says it all: ``finding_id, patient_id, label, fold`` and ``inner_of``, the
+outer folds (``;`` between them) in whose training this finding is inner validation. Fold -1 is
+training only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nodulenet.atomic import atomic_path
+from nodulenet.config.schema import FoldsConfig
+from nodulenet.errors import FoldsError
+from nodulenet.findings.reading import read_csv
+from nodulenet.seeds import child_seed
+
+TRAINING_ONLY = -1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Row positions of one outer fold: disjoint, and without a patient in two of them."""
+
+    train: npt.NDArray[np.int64]
+    inner: npt.NDArray[np.int64]
+    outer: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """An assignment of findings to folds.
+
+    Attributes:
+        table: ``finding_id, patient_id, label, fold, inner_of``, one row a labelled finding.
+        kind: how it was made.
+        notes: what people should know, e.g. patients who were left out of a training part.
+    """
+
+    table: pd.DataFrame
+    kind: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folds(self) -> list[int]:
+        """The outer folds, rising."""
+        return sorted(int(f) for f in self.table["fold"].unique() if f != TRAINING_ONLY)
+
+    def parts(self, fold: int, *, allow_shared_patients: bool = False) -> Parts:
+        """Who trains, who validates inside, who is held out, for one outer fold.
+
+        Findings of a held-out patient that lie in other folds are in no part (this happens in the
+        official LUNA16 subsets), unless shared patients are allowed.
+        """
+        table = self.table
+        outer = (table["fold"] == fold).to_numpy()
+        inner = table["inner_of"].str.split(";").map(lambda f: str(fold) in f).to_numpy() & ~outer
+        train = ~outer & ~inner
+        if not allow_shared_patients:
+            held_out = table["patient_id"].isin(set(table["patient_id"][outer])).to_numpy()
+            inner &= ~held_out
+            train &= ~held_out
+        return Parts(*(np.flatnonzero(part) for part in (train, inner, outer)))
+
+    def save(self, path: str | Path) -> None:
+        """Write ``folds.csv``."""
+        with atomic_path(path) as temporary:
+            self.table.to_csv(temporary, index=False)
+
+
+def make_folds(findings: pd.DataFrame, config: FoldsConfig, *, seed: int) -> Folds:
+    """Split labelled findings as configured.
+
+    Args:
+        findings: ``finding_id, patient_id, label`` (no <NA>); ``subset`` for luna16, ``part`` for
+            holdout.
+        config: the kind and its numbers.
+        seed: root seed.
+
+    Raises:
+        FoldsError: a side would lack one of the two labels, or fewer patients than folds.
+    """
+    table = findings[["finding_id", "patient_id", "label"]].reset_index(drop=True)
+    table["label"] = table["label"].astype(int)
+    notes: list[str] = []
+    inner_of: list[set[int]] = [set() for _ in range(len(table))]
+    if config.kind == "file":
+        assert config.path is not None
+        table, inner_of = _read(config.path, table)
+    elif config.kind == "luna16":
+        subset = findings["subset"].to_numpy()
+        table["fold"] = np.where(subset < 0, TRAINING_ONLY, subset // config.subsets_per_fold)
+    elif config.kind == "holdout":
+        part = findings["part"].reset_index(drop=True)
+        table["fold"] = np.where(part == "test", 0, TRAINING_ONLY)
+        for position in np.flatnonzero(part == "val"):
+            inner_of[position].add(0)
+    else:
+        table["fold"] = _grouped(table, config.count, seed, "folds")
+    result = Folds(table.assign(inner_of=""), config.kind)
+    for fold in result.folds:
+        if any(fold in f for f in inner_of):
+            continue  # the source or the file says who is inner
+        rows = result.parts(fold).train
+        count = max(2, round(1 / config.inner_fraction))
+        try:
+            piece = _grouped(table.iloc[rows], count, seed, "inner", fold)
+        except FoldsError as error:
+            raise FoldsError(
+                f"fold {fold}: no inner validation part of {config.inner_fraction:g} of its "
+                f"training patients can be made ({error})"
+            ) from None
+        for position in rows[piece == 0]:
+            inner_of[position].add(fold)
+    table["inner_of"] = [";".join(map(str, sorted(f))) for f in inner_of]
+    result = Folds(table, config.kind)
+    for fold in result.folds:
+        parts = result.parts(fold, allow_shared_patients=config.allow_shared_patients)
+        left_out = len(table) - sum(map(len, (parts.train, parts.inner, parts.outer)))
+        if left_out:
+            notes.append(
+                f"fold {fold}: {left_out} findings of held-out patients lie in other folds and "
+                f"are left out of its training"
+            )
+        for name, rows in vars(parts).items():
+            _require_both_labels(table, rows, f"fold {fold}: the {name} part")
+    return Folds(table, config.kind, tuple(notes))
+
+
+def _grouped(
+    table: pd.DataFrame, count: int, seed: int, *names: str | int
+) -> npt.NDArray[np.int64]:
+    """Piece 0..count-1 of every row: whole patients, labels spread evenly."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = table["label"].to_numpy()
+    patients = table["patient_id"].to_numpy()
+    for label in (0, 1):
+        holders = len(set(patients[labels == label]))
+        if holders < count:
+            raise FoldsError(
+                f"{holders} patients have a finding of label {label}, expected at least {count} "
+                f"for {count} folds; use fewer folds (folds.count) or more data"
+            )
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=child_seed(seed, *names))
+    piece = np.empty(len(table), dtype=np.int64)
+    for i, (_, rows) in enumerate(splitter.split(labels, labels, patients)):
+        piece[rows] = i
+    return piece
+
+
+def _read(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[set[int]]]:
+    found = read_csv(path, numbers=["fold"], ids=["finding_id"]).set_index("finding_id")
+    missing = table["finding_id"][~table["finding_id"].isin(found.index)]
+    if len(missing):
+        raise FoldsError(
+            f"{path}: finding {missing.iloc[0]!r} has no fold ({len(missing)} findings in all); "
+            f"the file belongs to other findings"
+        )
+    table = table.assign(fold=found["fold"].loc[table["finding_id"]].astype(int).to_numpy())
+    if "inner_of" not in found.columns:
+        return table, [set() for _ in range(len(table))]
+    inner = found["inner_of"].loc[table["finding_id"]].fillna("")
+    # A file whose cells hold one fold each is read as numbers: 3.0 is fold 3.
+    return table, [{int(float(f)) for f in str(cell).split(";") if f} for cell in inner]
+
+
+def _require_both_labels(table: pd.DataFrame, rows: npt.NDArray[np.int64], what: str) -> None:
+    labels = set(table["label"].iloc[rows])
+    for label, name in ((0, "negative"), (1, "positive")):
+        if label not in labels:
+            raise FoldsError(
+                f"{what} has no {name} finding ({len(rows)} findings); use fewer folds or check "
+                f"the labels"
+            )

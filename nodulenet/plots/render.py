@@ -1,0 +1,61 @@
+"""Figures into SVG and PNG, the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from nodulenet.atomic import atomic_path
+
+PNG_DPI = 200
+_SVG: dict[Any, Any] = {
+    # Letters stay letters: readable by machines, searchable, small; with fixed identifiers.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nodulenet",
+}
+
+
+def figure_svg(figure: Figure) -> str:
+    """The figure as SVG text, without date, so that equal figures are equal bytes."""
+    buffer = io.StringIO()
+    with _settled(figure):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="none")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: str | Path) -> tuple[Path, Path]:
+    """Writes ``path`` with the endings .svg and .png (200 dpi), each whole or not at all.
+
+    Both have a white background, for papers and slides.
+
+    Returns:
+        The two paths.
+    """
+    svg, png = Path(path).with_suffix(".svg"), Path(path).with_suffix(".png")
+    with _settled(figure):
+        with atomic_path(svg) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
+        with atomic_path(png) as temporary:
+            figure.savefig(temporary, format="png", dpi=PNG_DPI, facecolor="white")
+    return svg, png
+
+
+@contextmanager
+def _settled(figure: Figure) -> Iterator[None]:
+    """Lays the figure out once, not again for every file: that halves the time of a report."""
+    engine, alpha = figure.get_layout_engine(), figure.patch.get_alpha()
+    figure.patch.set_alpha(None)
+    with mpl.rc_context(_SVG):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        try:
+            yield
+        finally:
+            figure.set_layout_engine(engine)
+            figure.patch.set_alpha(alpha)

@@ -1,0 +1,76 @@
+"""Numbers as a reader wants them; used as filters in the template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+MISSING = "–"  # noqa: RUF001
+_MINUS = "−"  # noqa: RUF001
+_KEEP = "\N{NO-BREAK SPACE}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A fixed number of digits, a true minus sign; a dash for None."""
+    if value is None:
+        return MISSING
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("-", _MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """As :func:`number`, with a plus sign where it is positive."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 and float(f"{value:.{digits}f}") else text
+
+
+def interval(limits: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """``0.912 to 0.945``; where there is none, the reason."""
+    if limits is None:
+        return MISSING
+    if limits["low"] is None or limits["high"] is None:
+        return f"no interval ({limits.get('note') or 'not defined'})"
+    # With spaces that do not break: an interval over two lines is hard to read.
+    return f"{number(limits['low'], digits)}{_KEEP}to{_KEEP}{number(limits['high'], digits)}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as per cent."""
+    return MISSING if value is None else f"{100 * value:.{digits}f} %"
+
+
+def breakable(value: object) -> Markup:
+    """Text that may be broken after an underscore, a hyphen, a dot or a slash."""
+    parts = re.split(r"(?<=[_./-])", str(value))
+    return Markup("<wbr>").join(parts)
+
+
+def count(value: Any) -> str:
+    """Whole numbers with a thin space between thousands; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return str(value)
+    return f"{value:,}".replace(",", " ")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value as papers print it."""
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def verdict(comparison: Mapping[str, Any]) -> str:
+    """What the bootstrap interval of a difference allows to say."""
+    limits = comparison["patient_bootstrap"]
+    if limits["low"] is None:
+        return "cannot be told"
+    if limits["low"] > 0:
+        return "higher"
+    if limits["high"] < 0:
+        return "lower"
+    return "not shown to differ"

@@ -1,0 +1,141 @@
+"""Writes ``report.html``: one file that needs no network, no server and no scripts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nodulenet import __version__
+from nodulenet.atomic import write_text
+from nodulenet.evaluation.table import outer_rows
+from nodulenet.report import format as formats
+from nodulenet.report.content import ReportContent
+from nodulenet.report.figures import FigureBook
+
+_ALWAYS = (
+    "Research use only: not a medical device, not for decisions about patients.",
+    "Detection is out of scope: the positions were given, so nodules that nobody marked are in "
+    "no number here.",
+    "Wilson and DeLong intervals take findings as independent; the patient bootstrap does not and "
+    "is the one to trust where patients have several findings.",
+)
+
+
+def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
+    """Writes the report, and its figures into ``figures/`` beside it (.svg and .png).
+
+    Every file is written under a temporary name and renamed, the page last.
+
+    Args:
+        path: Of the HTML file; its folder is made when needed.
+        content: What to show.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        PredictionsError: the predictions have no outer rows.
+    """
+    target = Path(path)
+    book = FigureBook(content, target.parent / "figures")
+    page = {
+        "headline": book.headline(),
+        "learning": book.learning(),
+        "roc": book.roc(),
+        "calibration": book.calibration(),
+        "distributions": book.distributions(),
+        "froc": book.froc(),
+        "gallery": book.pictures(),
+    }
+    text = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            content=content,
+            metrics=content.metrics,
+            meaning=content.meaning,
+            figures=page,
+            folds=_fold_rows(content),
+            failures=_failure_table(content),
+            audit=_audit(content),
+            limitations=[*_ALWAYS, *content.limitations],
+            version=__version__,
+        )
+    )
+    write_text(target, text)
+    return target
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("nodulenet.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=formats.number,
+        signed=formats.signed,
+        interval=formats.interval,
+        percent=formats.percent,
+        breakable=formats.breakable,
+        count=formats.count,
+        p_value=formats.p_value,
+        verdict=formats.verdict,
+    )
+    style = environment.get_template("report.css.j2").render()
+    environment.globals["style"] = Markup(style)
+    return environment
+
+
+def _fold_rows(content: ReportContent) -> list[dict[str, int]]:
+    """Findings, patients and classes of each fold."""
+    table = content.folds
+    if table is None:
+        table = outer_rows(content.predictions).drop_duplicates(["finding_id", "fold"])
+    return [
+        {
+            "fold": int(str(fold)),
+            "findings": len(rows),
+            "patients": int(rows["patient_id"].nunique()),
+            "positives": int((rows["label"] == 1).sum()),
+            "negatives": int((rows["label"] == 0).sum()),
+        }
+        for fold, rows in table.groupby("fold", sort=True)
+    ]
+
+
+def _audit(content: ReportContent) -> dict[str, Any]:
+    """The given audit, and in any case whether the table at hand has patients in two folds."""
+    lines = [str(line) for line in (content.audit or {}).get("lines", ())]
+    ok = bool((content.audit or {}).get("ok", True))
+    table: pd.DataFrame = (
+        content.folds if content.folds is not None else outer_rows(content.predictions)
+    )
+    crossing = table.groupby("patient_id")["fold"].nunique()
+    names = [str(patient) for patient in crossing[crossing > 1].index]
+    if names:
+        shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        lines.append(f"{len(names)} patients have findings in more than one fold: {shown}")
+        ok = False
+    elif any(str(note).startswith("no patient_id") for note in content.metrics["notes"]):
+        lines.append(
+            "Not checked: the table names no patients, so findings of one patient may lie in "
+            "several folds."
+        )
+    elif content.audit is None:
+        lines.append(f"No patient is in more than one fold ({len(crossing)} patients checked).")
+    return {"ok": ok, "lines": lines}
+
+
+def _failure_table(content: ReportContent) -> dict[str, Any]:
+    """Failures as columns and rows of text."""
+    columns = list(dict.fromkeys(str(key) for row in content.failures for key in row))
+    rows = [[str(row.get(column, "")) for column in columns] for row in content.failures]
+    return {"columns": columns, "rows": rows}

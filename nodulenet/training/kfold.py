@@ -1,0 +1,315 @@
+"""The k-fold loop: every model on every fold, from a fresh build, never twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.config.schema import Config, ModelConfig
+from nodulenet.errors import ConfigError, FoldsError, NoduleNetError, RunError
+from nodulenet.findings.labels import apply_label_rule
+from nodulenet.models.registry import build_model, get_model
+from nodulenet.patches.audit import Audit, audit_folds
+from nodulenet.patches.folds import Folds, Parts, make_folds
+from nodulenet.patches.prepare import store_folder
+from nodulenet.patches.source import load_source
+from nodulenet.patches.store import PatchStore
+from nodulenet.patches.values import Values
+from nodulenet.progress import Progress, Silent
+from nodulenet.seeds import child_seed
+from nodulenet.training.input import (
+    TrainingBatches,
+    predict,
+    score,
+    scoring_transform,
+    to_inputs,
+    untracked_meta,
+)
+from nodulenet.training.recipe import InnerValidation, balanced_weights, fit
+from nodulenet.training.run import Run, Unit
+
+# Columns of the findings that travel into predictions.csv, where they exist.
+_CARRIED = ("scan_id", "x_lps_mm", "y_lps_mm", "z_lps_mm", "diameter_mm")
+# Inner inputs up to this size are kept over the epochs instead of being made again.
+_KEPT_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the run, what was trained now, what was there, what failed."""
+
+    run: Run
+    values: Values
+    predictions: pd.DataFrame
+    folds: Folds
+    audit: Audit
+    failures: list[dict[str, str]]
+    made: int
+    reused: int
+
+
+def train(config: Config, *, progress: Progress | None = None) -> Trained:
+    """Train every configured model on every fold and write the run directory.
+
+    Units that are finished are not trained again; a unit that fails is listed and the rest go on.
+
+    Raises:
+        StoreError: the store is not prepared.
+        FoldsError: folds cannot be made, or patients would be on two sides.
+        RunError: the directory belongs to another configuration, or not one unit ended well.
+    """
+    progress = progress or Silent()
+    _check_models(config)
+    source = load_source(config)
+    store = PatchStore(store_folder(config, source))
+    run = Run.create(config)
+    findings, folds = labelled_folds(config, store, run)
+    for note in (*source.findings.notes, *folds.notes):
+        progress.say(f"note: {note}")
+    audit = audit_folds(findings, folds, allow_shared_patients=config.folds.allow_shared_patients)
+    if not audit.patients_ok and not config.folds.allow_shared_patients:
+        found = next(c["found"] for c in audit.checks if not c["ok"])
+        raise FoldsError(
+            f"{found}; patients on two sides inflate every figure. Correct the folds, or set "
+            f"folds.allow_shared_patients=true and the report will say so in red"
+        )
+    run.copy_reference(source.findings.reference)
+    set_threads(config.train.threads)
+    units = [Unit(m.key, f) for m in config.models for f in folds.folds]
+    identity = _identity(store, folds)
+    finished: list[Unit] = []
+    failures: list[dict[str, str]] = []
+    made = 0
+    todo = [u for u in units if not run.finished(u, identity)]
+    with progress.task("train", len(todo) * config.train.epochs, "epochs") as task:
+        for unit in units:
+            if unit not in todo:
+                finished.append(unit)
+                continue
+            advance = partial(_tell, task, unit)
+            try:
+                _train_unit(run, unit, store, findings, folds, identity, advance)
+                finished.append(unit)
+                made += 1
+            except NoduleNetError as error:
+                failures.append({"what": f"unit {unit}", "error": str(error)})
+    if not finished:
+        run.record("train", {"failures": failures})
+        raise RunError(f"{run.path}: not one model was trained; first: {failures[0]['error']}")
+    predictions = run.gather_predictions(finished)
+    run.record(
+        "train",
+        {
+            "store": store.path.name,
+            "source": store.source,
+            "folds_hash": _folds_hash(folds),
+            "audit": list(audit.checks),
+            "notes": [*source.findings.notes, *folds.notes],
+            "units": len(finished),
+            "failures": failures,
+        },
+    )
+    return Trained(
+        run, store.values, predictions, folds, audit, failures, made, len(finished) - made
+    )
+
+
+def labelled_folds(config: Config, store: PatchStore, run: Run) -> tuple[pd.DataFrame, Folds]:
+    """The labelled rows of the store's index (with ``position``), and their folds.
+
+    ``folds.csv`` of the run is made once and read ever after.
+    """
+    index = store.index.assign(
+        label=apply_label_rule(store.index, config.label_rule),
+        position=np.arange(len(store.index)),
+    )
+    findings = index[index["label"].notna()].reset_index(drop=True)
+    if findings.empty:
+        raise FoldsError(
+            f"{store.path}: none of its {len(index)} findings has a label; give label_rule"
+        )
+    file = run.path / "folds.csv"
+    settings = config.folds
+    if file.is_file():
+        settings = settings.model_copy(update={"kind": "file", "path": file})
+    folds = make_folds(findings, settings, seed=config.seed)
+    if not file.is_file():
+        folds.save(file)
+    return findings, Folds(folds.table, config.folds.kind, folds.notes)
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of TensorFlow; must come before it computes anything."""
+    if threads is None or keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+            raise ConfigError(
+                f"train.threads: {threads} cannot be set because TensorFlow is already running in "
+                f"this process; start a fresh one"
+            ) from error
+
+
+def _train_unit(
+    run: Run,
+    unit: Unit,
+    store: PatchStore,
+    findings: pd.DataFrame,
+    folds: Folds,
+    identity: str,
+    advance: Any,
+) -> None:
+    config = run.config
+    spec = config.patch
+    started = time.monotonic()
+    parts = folds.parts(unit.fold, allow_shared_patients=config.folds.allow_shared_patients)
+    positions = findings["position"].to_numpy()
+    labels = findings["label"].to_numpy(dtype=np.int64)
+    seed = child_seed(config.seed, "train", unit.model, unit.fold)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    if config.train.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    model_config = next(m for m in config.models if m.key == unit.model)
+    model = build_classifier(model_config, spec)
+    recipe = config.train
+    batches = TrainingBatches(
+        store,
+        positions[parts.train],
+        labels[parts.train],
+        spec,
+        recipe.augment,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        negatives_per_positive=recipe.negatives_per_positive,
+    )
+    if recipe.class_weight:
+        batches.class_weight = balanced_weights(*batches.counts)
+    with untracked_meta():
+        validation = InnerValidation(
+            batches,
+            _scorer(store, positions[parts.inner], spec),
+            labels[parts.inner],
+            config.train,
+            advance,
+        )
+        history = fit(model, batches, validation, config.train)
+        predictions = pd.concat(
+            [
+                _predictions(
+                    unit, part, findings.iloc[rows], score(model, store, positions[rows], spec)
+                )
+                for part, rows in (("inner", parts.inner), ("outer", parts.outer))
+            ]
+        )
+    run.save_unit(
+        unit,
+        model,
+        history,
+        predictions,
+        {
+            "identity": identity,
+            "model": unit.model,
+            "fold": unit.fold,
+            "seed": seed,
+            "epochs": len(history),
+            "best_epoch": int(validation.best_epoch),
+            "parameters": model.count_params(),
+            "findings": {name: len(rows) for name, rows in vars(parts).items()},
+            "positives": _positives(labels, parts),
+            "minutes": round((time.monotonic() - started) / 60, 3),
+        },
+    )
+
+
+def build_classifier(model: ModelConfig, spec: PatchSpec) -> keras.Model:
+    """A fresh two-class model for patches of ``spec``."""
+    built: keras.Model = build_model(
+        model.name,
+        input_shape=spec.input_shape,
+        num_classes=2,
+        dropout_rate=model.dropout_rate,
+        kernel_regularizer=keras.regularizers.L2(model.weight_decay)
+        if model.weight_decay
+        else None,
+        kernel_initializer=model.kernel_initializer,
+        normalization=model.normalization,
+        head_activation=model.head_activation,
+    )
+    return built
+
+
+def _scorer(store: PatchStore, positions: npt.NDArray[np.int64], spec: PatchSpec) -> Any:
+    """A function from a model to its probabilities on fixed patches."""
+    if len(positions) * np.prod(spec.input_shape) * 4 > _KEPT_BYTES:
+        return lambda model: score(model, store, positions, spec)
+    inputs = to_inputs(store.patches(positions), scoring_transform(spec), spec, store.values)
+    return lambda model: predict(model, inputs)
+
+
+def _predictions(
+    unit: Unit, part: str, findings: pd.DataFrame, probability: npt.NDArray[np.float32]
+) -> pd.DataFrame:
+    carried = [c for c in _CARRIED if c in findings.columns]
+    return findings[["finding_id", "patient_id"]].assign(
+        fold=unit.fold,
+        model=unit.model,
+        split=part,
+        label=findings["label"].astype(int),
+        probability=probability,
+        **{c: findings[c] for c in carried},
+    )
+
+
+def _check_models(config: Config) -> None:
+    rank = 3 if config.patch.form == "3d" else 2
+    for i, model in enumerate(config.models):
+        try:
+            entry = get_model(model.name)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"models.{i}.name: {error}") from error
+        if entry.rank != rank:
+            raise ConfigError(
+                f"models.{i}.name: {model.name} takes {entry.rank}D patches, but patch.form is "
+                f"{config.patch.form}"
+            )
+        small = min(config.patch.size)
+        if small < entry.minimum_extent:
+            raise ConfigError(
+                f"patch.size: {list(config.patch.size)} is too small for {model.name}, which needs "
+                f"at least {entry.minimum_extent} voxels along every axis"
+            )
+
+
+def _positives(labels: npt.NDArray[np.int64], parts: Parts) -> dict[str, int]:
+    return {name: int(labels[rows].sum()) for name, rows in vars(parts).items()}
+
+
+def _folds_hash(folds: Folds) -> str:
+    text = folds.table.to_csv(index=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _identity(store: PatchStore, folds: Folds) -> str:
+    return json.dumps([store.path.name, _folds_hash(folds)])
+
+
+def _tell(task: Any, unit: Unit, row: dict[str, float]) -> None:
+    task.advance(note=f"{unit}: epoch {row['epoch']:.0f}, inner AUC {row['val_auc']:.3f}")

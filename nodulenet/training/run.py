@@ -1,0 +1,229 @@
+"""The run directory: everything of one training, readable by people, continued after a kill.
+
+Layout::
+
+    config.yaml            the resolved configuration
+    manifest.json          command, versions, hashes of inputs, what was done, what failed
+    folds.csv              who is where
+    units/MODEL/fold-K/    model.keras, history.csv, predictions.csv, unit.json (written last)
+    predictions.csv        all units: inner and outer rows of every model
+    bundle.json            what classification needs
+    reference/             annotations and series, where FROC applies
+    metrics.json, report.html, figures/   written by evaluation
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nodulenet import __version__
+from nodulenet.atomic import atomic_path, write_json
+from nodulenet.config.load import load_config, save_config
+from nodulenet.config.schema import Config
+from nodulenet.errors import ConfigError, RunError
+from nodulenet.versions import versions
+
+# What may change between two calls on one run without changing its results.
+_FREE_FIELDS = {"name", "run", "store", "evaluate", "models"}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One model on one fold."""
+
+    model: str
+    fold: int
+
+    def __str__(self) -> str:
+        return f"{self.model} fold {self.fold}"
+
+
+class Run:
+    """A run directory. Make one with :meth:`create`, open a finished one with :meth:`open`."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def create(cls, config: Config) -> Run:
+        """The directory of ``config``, new or continued.
+
+        Raises:
+            RunError: the directory holds a run whose results this configuration would not give.
+        """
+        path = config.run
+        file = path / "config.yaml"
+        if file.is_file():
+            _refuse_other_config(file, config)
+        path.mkdir(parents=True, exist_ok=True)
+        save_config(config, file)
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """An existing run directory.
+
+        Raises:
+            RunError: there is none.
+        """
+        folder = Path(path)
+        if not (folder / "config.yaml").is_file():
+            raise RunError(
+                f"{folder}: is no run directory (it has no config.yaml); train one with "
+                f"`nodulenet train CONFIG`"
+            )
+        # A directory may have been moved since it was written.
+        config = load_config(folder / "config.yaml")
+        return cls(folder, config.model_copy(update={"run": folder}))
+
+    def unit_folder(self, unit: Unit) -> Path:
+        return self.path / "units" / unit.model / f"fold-{unit.fold}"
+
+    def finished(self, unit: Unit, identity: str) -> bool:
+        """Whether the unit is whole and was trained on this very input.
+
+        Raises:
+            RunError: it is whole, but on other folds or another store.
+        """
+        file = self.unit_folder(unit) / "unit.json"
+        if not file.is_file():
+            return False
+        found = json.loads(file.read_text(encoding="utf-8")).get("identity")
+        if found != identity:
+            raise RunError(
+                f"{file.parent}: was trained on other folds or another store; give another run "
+                f"directory (run=PATH) or remove this folder"
+            )
+        return True
+
+    def save_unit(
+        self,
+        unit: Unit,
+        model: Any,
+        history: pd.DataFrame,
+        predictions: pd.DataFrame,
+        facts: dict[str, Any],
+    ) -> None:
+        """Write a trained unit; ``unit.json`` comes last and makes it finished."""
+        folder = self.unit_folder(unit)
+        with atomic_path(folder / "model.keras") as temporary:
+            model.save(temporary)
+        for name, table in (("history", history), ("predictions", predictions)):
+            with atomic_path(folder / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+        write_json(folder / "unit.json", facts)
+
+    def histories(self) -> dict[str, dict[int, pd.DataFrame]]:
+        """Learning curves of the finished units, by model and fold."""
+        result: dict[str, dict[int, pd.DataFrame]] = {}
+        for file in sorted(self.path.glob("units/*/fold-*/history.csv")):
+            fold = int(file.parent.name.removeprefix("fold-"))
+            result.setdefault(file.parent.parent.name, {})[fold] = pd.read_csv(file)
+        return result
+
+    def gather_predictions(self, units: list[Unit]) -> pd.DataFrame:
+        """Write and return ``predictions.csv`` over finished units."""
+        tables = [
+            pd.read_csv(
+                self.unit_folder(u) / "predictions.csv",
+                dtype={"finding_id": str, "patient_id": str, "scan_id": str},
+            )
+            for u in units
+        ]
+        table = pd.concat(tables, ignore_index=True).dropna(axis="columns", how="all")
+        with atomic_path(self.path / "predictions.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        return table
+
+    def copy_reference(self, tables: dict[str, Path]) -> None:
+        """Keep the tables that FROC needs, so that the run can be evaluated elsewhere."""
+        for name, file in tables.items():
+            with atomic_path(self.path / "reference" / f"{name}.csv") as temporary:
+                shutil.copyfile(file, temporary)
+
+    def reference(self) -> dict[str, Path]:
+        """The tables that FROC needs, by name, where the source had them."""
+        return {f.stem: f for f in sorted(self.path.glob("reference/*.csv"))}
+
+    def manifest(self) -> dict[str, Any]:
+        """What ``manifest.json`` says now; empty when there is none."""
+        file = self.path / "manifest.json"
+        if not file.is_file():
+            return {}
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{file}: is damaged ({error}); remove it and run again") from error
+        return dict(content)
+
+    def record(self, stage: str, facts: dict[str, Any]) -> None:
+        """Note in ``manifest.json`` that a stage ended, with its facts and failures."""
+        manifest = self.manifest()
+        manifest.setdefault("created", _now())
+        manifest.update(
+            nodulenet=__version__,
+            versions=versions(),
+            system=platform.platform(),
+            # The program's own path says where somebody's home is; its name is enough.
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            seed=self.config.seed,
+            config_hash=_hash_text((self.path / "config.yaml").read_text(encoding="utf-8")),
+        )
+        manifest.setdefault("stages", {})[stage] = {"ended": _now(), **facts}
+        stages = manifest["stages"].values()
+        manifest["failures"] = [f for s in stages for f in s.get("failures", [])]
+        write_json(self.path / "manifest.json", manifest)
+
+
+def _refuse_other_config(file: Path, config: Config) -> None:
+    try:
+        before = load_config(file)
+    except ConfigError as error:
+        raise RunError(
+            f"{file.parent}: holds a run whose configuration cannot be read ({error}); give "
+            f"another run directory (run=PATH)"
+        ) from error
+    old, new = before.model_dump(mode="json"), config.model_dump(mode="json")
+    changed = sorted(
+        _differences(
+            {k: v for k, v in old.items() if k not in _FREE_FIELDS},
+            {k: v for k, v in new.items() if k not in _FREE_FIELDS},
+        )
+    )
+    models = {m.key: m for m in before.models}
+    changed += [f"models.{m.key}" for m in config.models if models.get(m.key, m) != m]
+    if changed:
+        raise RunError(
+            f"{file.parent}: holds a run of another configuration ({', '.join(changed[:5])} "
+            f"differ); give another run directory (run=PATH) or remove this one"
+        )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key in old.keys() | new.keys():
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(prefix + key)
+    return found
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

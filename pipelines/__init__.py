@@ -1,0 +1,1 @@
+"""Recipes over the public API, to be read, run and copied."""

@@ -1,0 +1,83 @@
+"""Fixtures for all tests: the real reference data where they are there, and one small run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A real chart window or a TensorFlow banner has no place in a test run.
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the small run go to one worker, which trains it once; others by file."""
+    for item in items:
+        uses_run = "small_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("small_run" if uses_run else str(item.path)))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """``shared_data("dicom")``: that folder of the reference data, or the test is skipped."""
+    root = Path(os.environ.get("NODULENET_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        folder = root / name
+        if not folder.exists():
+            pytest.skip(f"the reference data {name!r} are not in {root} (NODULENET_SHARED_DATA)")
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def small_tree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A configuration of a small 2D run on phantom scans, as a plain tree."""
+    folder = tmp_path_factory.mktemp("small")
+    return {
+        "name": "small",
+        "run": str(folder / "run"),
+        "seed": 3,
+        "label_meaning": "candidate",
+        "source": {
+            "kind": "luna16",
+            "root": str(folder / "phantom"),
+            "phantom": {"scans": 10, "seed": 1},
+        },
+        "patch": {"form": "2d", "size": [24, 24], "spacing_mm": 1.25, "margin_voxels": 2},
+        "folds": {"kind": "luna16", "subsets_per_fold": 5},
+        "models": [{"name": "squeezenodule_v1", "normalization": "batch"}],
+        "train": {"epochs": 3, "batch_size": 32, "threads": None},
+        "evaluate": {"bootstraps": 200},
+    }
+
+
+@pytest.fixture(scope="session")
+def small_run(small_tree: dict[str, Any]) -> Any:
+    """The small run, prepared, trained and evaluated: a :class:`nodulenet.training.run.Run`."""
+    from nodulenet.config.schema import Config
+    from nodulenet.inference.bundle import write_bundle
+    from nodulenet.patches.prepare import prepare
+    from nodulenet.phantom.for_config import ensure_phantom
+    from nodulenet.report.run import report_on_run
+    from nodulenet.training.kfold import train
+
+    config = Config.model_validate(small_tree)
+    ensure_phantom(config)
+    prepare(config)
+    trained = train(config)
+    write_bundle(trained.run, trained.predictions, trained.values)
+    report_on_run(trained.run)
+    return trained.run

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nodulenet.config.schema import PointsSource
+from nodulenet.ct import open_ct
+from nodulenet.errors import DataError, FindingsError
+from nodulenet.findings.points import read_points, read_points_csv
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    image = sitk.GetImageFromArray(np.full((8, 10, 12), -900, dtype=np.int16))
+    image.SetSpacing((0.7, 0.8, 2.0))
+    image.SetOrigin((-40.0, 25.0, 100.0))
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    sitk.WriteImage(image, str(folder / "a.mhd"))
+    return folder
+
+
+def test_lps_ras_and_voxel_points_land_on_the_same_place(scans: Path, tmp_path: Path) -> None:
+    image = sitk.ReadImage(str(scans / "a.mhd"))
+    index = (4.5, 3.0, 2.25)
+    lps = image.TransformContinuousIndexToPhysicalPoint(index)
+    written = {"lps": lps, "ras": (-lps[0], -lps[1], lps[2]), "voxel": index}
+    for space, point in written.items():
+        file = tmp_path / f"{space}.csv"
+        file.write_text("scan_id,x,y,z\na," + ",".join(map(str, point)) + "\n")
+        source = PointsSource(kind="points", scans=scans, points=file, space=space)  # type: ignore[arg-type]
+        row = read_points(source).table.iloc[0]
+        np.testing.assert_allclose([row["x_lps_mm"], row["y_lps_mm"], row["z_lps_mm"]], lps)
+
+
+def test_names_that_say_lps_contradict_another_space(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("coordX,coordY,coordZ\n1,2,3\n")
+    rows, space = read_points_csv(file)
+    assert space == "lps"
+    assert list(rows.columns) == ["x", "y", "z"]
+    with pytest.raises(FindingsError, match="are in LPS, but the space was declared as ras"):
+        read_points_csv(file, "ras")
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(FindingsError, match="found the columns a, b, expected x, y, z"):
+        read_points_csv(file)
+
+
+def test_ids_stay_text(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("finding_id,x,y,z\n007,1,2,3\n")
+    rows, _ = read_points_csv(file)
+    assert rows["finding_id"][0] == "007"
+
+
+def test_a_scan_id_is_no_path(scans: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("scan_id,x,y,z\n../scans/a,1,2,3\n")
+    with pytest.raises(FindingsError, match="is a path"):
+        read_points(PointsSource(kind="points", scans=scans, points=file))
+    with pytest.raises(DataError, match="there is no such folder"):
+        read_points(PointsSource(kind="points", scans=scans / "no", points=file))
+
+
+def test_voxel_points_of_an_absent_scan_are_left_out_and_told(scans: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("scan_id,x,y,z\na,1,2,3\nb,1,2,3\n")
+    found = read_points(PointsSource(kind="points", scans=scans, points=file, space="voxel"))
+    assert list(found.table["scan_id"]) == ["a"]
+    assert "1 points left out" in found.notes[0]
+    assert open_ct(found.scans["a"]).shape == (8, 10, 12)

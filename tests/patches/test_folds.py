@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodulenet.config.schema import FoldsConfig
+from nodulenet.errors import FoldsError
+from nodulenet.patches.audit import audit_folds
+from nodulenet.patches.folds import Folds, make_folds
+
+
+def findings(patients: int = 40, per_patient: int = 3, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = patients * per_patient
+    return pd.DataFrame(
+        {
+            "finding_id": [f"f{i}" for i in range(rows)],
+            "patient_id": np.repeat([f"p{i}" for i in range(patients)], per_patient),
+            "scan_id": np.repeat([f"s{i}" for i in range(patients)], per_patient),
+            "label": rng.integers(0, 2, rows),
+            "subset": np.repeat(np.arange(patients) % 10, per_patient),
+            "content_hash": [f"h{i}" for i in range(rows)],
+        }
+    )
+
+
+def patients_of(folds: Folds, rows: np.ndarray) -> set[str]:  # type: ignore[type-arg]
+    return set(folds.table["patient_id"].iloc[rows])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(24, 60), st.integers(1, 4), st.integers(2, 5), st.integers(0, 10**6))
+def test_patients_are_on_one_side_only_and_every_finding_is_held_out_once(
+    patients: int, per_patient: int, count: int, seed: int
+) -> None:
+    table = findings(patients, per_patient, seed)
+    table["label"] = np.arange(len(table)) % 2  # enough of both for every fold
+    folds = make_folds(table, FoldsConfig(count=count), seed=seed)
+    held_out = []
+    for fold in folds.folds:
+        parts = folds.parts(fold)
+        sides = [patients_of(folds, rows) for rows in (parts.train, parts.inner, parts.outer)]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
+        assert sum(map(len, (parts.train, parts.inner, parts.outer))) == len(table)
+        held_out.extend(parts.outer)
+    assert sorted(held_out) == list(range(len(table)))
+
+
+def test_the_same_seed_gives_the_same_folds_and_labels_are_spread() -> None:
+    table = findings(200)
+    first = make_folds(table, FoldsConfig(count=5), seed=1)
+    again = make_folds(table, FoldsConfig(count=5), seed=1)
+    other = make_folds(table, FoldsConfig(count=5), seed=2)
+    pd.testing.assert_frame_equal(first.table, again.table)
+    assert not first.table["fold"].equals(other.table["fold"])
+    rate = first.table.groupby("fold")["label"].mean()
+    assert (rate - table["label"].mean()).abs().max() < 0.03
+
+
+def test_folds_are_read_back_exactly_from_their_file(tmp_path: Path) -> None:
+    table = findings()
+    folds = make_folds(table, FoldsConfig(count=4), seed=5)
+    folds.save(tmp_path / "folds.csv")
+    settings = FoldsConfig(kind="file", path=tmp_path / "folds.csv")
+    again = make_folds(table, settings, seed=99)
+    pd.testing.assert_frame_equal(again.table, folds.table)
+    with pytest.raises(FoldsError, match="'new' has no fold"):
+        make_folds(table.assign(finding_id=["new", *table["finding_id"][1:]]), settings, seed=0)
+
+
+def test_official_subsets_stay_and_a_patient_in_two_is_left_out_of_training() -> None:
+    table = findings(60)
+    # As LIDC-IDRI-0332 in LUNA16: one patient with scans in subsets 2 and 6.
+    first, second = table.index[table["subset"] == 2][0], table.index[table["subset"] == 6][0]
+    table.loc[table["patient_id"] == table["patient_id"][second], "patient_id"] = table[
+        "patient_id"
+    ][first]
+    who = table["patient_id"][first]
+    folds = make_folds(table, FoldsConfig(kind="luna16"), seed=0)
+    assert list(folds.table["fold"]) == list(table["subset"])
+    assert [n.split(":")[0] for n in folds.notes] == ["fold 2", "fold 6"]
+    for fold in (2, 6):
+        parts = folds.parts(fold)
+        assert who in patients_of(folds, parts.outer)
+        assert who not in patients_of(folds, np.concatenate([parts.train, parts.inner]))
+    assert audit_folds(table, folds, allow_shared_patients=False).ok
+    paired = make_folds(table, FoldsConfig(kind="luna16", subsets_per_fold=2), seed=0)
+    assert list(paired.table["fold"]) == list(table["subset"] // 2)
+
+
+def test_the_holdout_keeps_the_published_parts() -> None:
+    table = findings().assign(part=np.repeat(["train", "val", "test"], 40))
+    folds = make_folds(table, FoldsConfig(kind="holdout"), seed=0)
+    parts = folds.parts(0)
+    assert folds.folds == [0]
+    for rows, name in ((parts.train, "train"), (parts.inner, "val"), (parts.outer, "test")):
+        # The patient ids of this table cross the parts at two places, which are left out.
+        assert set(table["part"].iloc[rows]) == {name}
+
+
+def test_too_few_patients_or_one_label_is_an_error() -> None:
+    with pytest.raises(FoldsError, match="expected at least 5 for 5 folds"):
+        make_folds(findings(4), FoldsConfig(count=5), seed=0)
+    one = findings().assign(label=0)
+    with pytest.raises(FoldsError, match="0 patients have a finding of label 1"):
+        make_folds(one, FoldsConfig(count=2), seed=0)
+
+
+def test_the_audit_finds_what_was_planted() -> None:
+    table = findings()
+    folds = make_folds(table, FoldsConfig(count=4), seed=0)
+    assert audit_folds(table, folds, allow_shared_patients=False).ok
+    fold = folds.table["fold"]
+    a, b = fold.index[fold == 0][0], fold.index[fold == 1][0]
+    twin = table.copy()
+    twin.loc[b, "content_hash"] = twin.loc[a, "content_hash"]
+    found = audit_folds(twin, folds, allow_shared_patients=False)
+    assert [c["check"] for c in found.checks if not c["ok"]] == ["identical patches"]
+    assert found.patients_ok
+    moved = folds.table.copy()
+    moved.loc[b, "patient_id"] = moved.loc[a, "patient_id"]
+    leaky = Folds(moved, "file")
+    found = audit_folds(table, leaky, allow_shared_patients=True)
+    assert not found.patients_ok
+    assert moved.loc[a, "patient_id"] in found.checks[0]["found"]
