@@ -123,8 +123,11 @@ def fit(
     Raises:
         RunError: the loss or an output is not finite.
     """
+    optimizer = make_optimizer(train, steps=len(batches) * train.epochs)
+    # With its variables there beforehand, TensorFlow traces the step once instead of twice.
+    optimizer.build(model.trainable_variables)
     model.compile(
-        optimizer=make_optimizer(train, steps=len(batches) * train.epochs),
+        optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing),
         # XLA makes the 3D models 5 to 10 times slower on CPU.
         jit_compile=False,

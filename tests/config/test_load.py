@@ -120,3 +120,12 @@ def test_the_schema_describes_every_field() -> None:
     assert schema["additionalProperties"] is False
     described = schema["$defs"]["FoldsConfig"]["properties"]
     assert "stratified by label, grouped by patient" in described["kind"]["description"]
+
+
+def test_the_page_of_fields_is_what_the_schema_says(repository: Path) -> None:
+    from nodulenet.config.describe import fields_table
+
+    page = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert page.endswith(fields_table())
+    for name in Config.model_fields:
+        assert f"| `{name}` |" in page

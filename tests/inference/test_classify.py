@@ -1,0 +1,155 @@
+"""Answers of the small run: the same from every format, calibrated, with failures listed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+
+from nodulenet.ct import open_ct
+from nodulenet.errors import BundleError, ConfigError, DataError, StoreError
+from nodulenet.evaluation.calibration import fit_platt
+from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.classify import classify, classify_patches
+from nodulenet.patches.store import PatchStore
+from nodulenet.training.run import Run
+
+
+def some_scan(run: Run) -> tuple[Path, pd.DataFrame]:
+    """A phantom scan of the run and the predictions of its findings."""
+    predictions = pd.read_csv(run.path / "predictions.csv", dtype={"scan_id": str})
+    outer = predictions[predictions["split"] == "outer"]
+    uid = outer["scan_id"].iloc[0]
+    root = run.config.source.root  # type: ignore[union-attr]
+    return next(root.glob(f"subset*/{uid}.mhd")), outer[outer["scan_id"] == uid]
+
+
+POINT = ["x_lps_mm", "y_lps_mm", "z_lps_mm"]
+
+
+def test_the_fold_that_held_a_scan_out_answers_as_in_its_prediction(small_run: Run) -> None:
+    """Classification takes the same way as training: the fold model's output comes out again."""
+    path, rows = some_scan(small_run)
+    bundle = Bundle(small_run.path)
+    answers = classify(path, rows[POINT].to_numpy(), bundle)
+    store = PatchStore(next((small_run.path / "store").iterdir()))
+    position = pd.Series(range(len(store)), index=store.index["finding_id"])
+    by_fold = bundle.predict(store.patches(position[rows["finding_id"]].to_numpy()))
+    np.testing.assert_allclose(answers.table["probability_raw"], by_fold.mean(axis=0), atol=2e-4)
+    fold = int(rows["fold"].iloc[0])
+    np.testing.assert_allclose(by_fold[fold], rows["probability"], atol=1e-5)
+
+
+def test_three_formats_give_the_same_answer(small_run: Run, tmp_path: Path) -> None:
+    path, rows = some_scan(small_run)
+    points = rows[POINT].to_numpy()[:6]
+    image = sitk.ReadImage(str(path))
+    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    sitk.WriteImage(image, str(tmp_path / "a.mha"), True)
+    expected = classify(path, points, small_run.path).table["probability"]
+    for name in ("a.nii.gz", "a.mha"):
+        found = classify(tmp_path / name, points, small_run.path).table["probability"]
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_calibration_is_fitted_on_out_of_fold_rows_and_applied(small_run: Run) -> None:
+    predictions = pd.read_csv(small_run.path / "predictions.csv")
+    outer = predictions[predictions["split"] == "outer"]
+    platt = fit_platt(outer["label"], outer["probability"])
+    path, rows = some_scan(small_run)
+    table = classify(path, rows[POINT].to_numpy(), small_run.path).table
+    expected = platt.apply(table["probability_raw"]) if platt.rising else table["probability_raw"]
+    np.testing.assert_allclose(table["probability"], expected, atol=1e-9)
+    assert (table["fold_low"] <= table["probability_raw"]).all()
+    assert (table["probability_raw"] <= table["fold_high"]).all()
+
+
+def test_a_point_outside_is_listed_and_a_point_in_air_warned_of(small_run: Run) -> None:
+    path, rows = some_scan(small_run)
+    volume = open_ct(path)
+    _, high = volume.extent_lps_mm()
+    inside = rows[POINT].to_numpy()[0]
+    hu = np.full((20, 60, 60), -1000, dtype=np.int16)
+    air = type(volume).from_array(hu, (1.0, 1.0, 1.0))
+    answers = classify(volume, [inside, np.array(high) + 50], small_run.path)
+    assert len(answers.table) == 1
+    assert answers.failures[0]["what"] == "finding point-1"
+    assert "outside the scan" in answers.failures[0]["error"]
+    warned = classify(air, [[30, 30, 10]], small_run.path).table["warnings"][0]
+    assert "of the middle of the patch is air" in warned
+    nothing = classify(volume, [np.array(high) + 50], small_run.path)
+    assert nothing.table.empty
+    assert "probability" in nothing.table.columns
+
+
+def test_given_patches_are_answered_row_by_row(small_run: Run, tmp_path: Path) -> None:
+    """Patches cut by hand at the model's spacing give what the scan itself gives."""
+    path, rows = some_scan(small_run)
+    volume = open_ct(path)
+    from nodulenet.ct import extract_patch
+
+    points = rows[POINT].to_numpy()[:4]
+    patches = [extract_patch(volume, p, (41, 41), (1.25, 1.25, 1), form="2d") for p in points]
+    np.savez(tmp_path / "p.npz", hu=np.rint(patches).astype(np.int16))
+    pd.DataFrame({"spacing_x_mm": 1.25, "spacing_y_mm": [1.25] * 4, "who": list("abcd")}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    from nodulenet.config.schema import ArchiveColumns
+
+    columns = ArchiveColumns(
+        patient_id=None, spacing_x_mm="spacing_x_mm", spacing_y_mm="spacing_y_mm"
+    )
+    found = classify_patches(
+        tmp_path / "p.npz", tmp_path / "t.csv", small_run.path, columns=columns
+    ).table
+    expected = classify(path, points, small_run.path).table["probability"]
+    np.testing.assert_allclose(found["probability"], expected, atol=1e-3)
+    assert list(found["who"]) == list("abcd")
+    np.savez(tmp_path / "p.npz", hu=np.zeros((4, 9, 9, 9), dtype=np.int16) - 900)
+    with pytest.raises((StoreError, DataError), match=r"spacing|3d patches"):
+        classify_patches(tmp_path / "p.npz", tmp_path / "t.csv", small_run.path, columns=columns)
+
+
+def test_a_changed_or_incomplete_bundle_is_refused(small_run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(small_run.path, copy, ignore=shutil.ignore_patterns("store", "figures"))
+    path, rows = some_scan(small_run)
+    point = rows[POINT].to_numpy()[:1]
+    model = next(copy.glob("units/*/fold-0/model.keras"))
+    original = model.read_bytes()
+    model.write_bytes(original[:-1] + b"x")
+    with pytest.raises(BundleError, match="was changed after the bundle was written"):
+        classify(path, point, copy)
+    model.unlink()
+    with pytest.raises(BundleError, match="is missing from the bundle"):
+        classify(path, point, copy)
+    file = copy / "bundle.json"
+    content = json.loads(file.read_text())
+    for wrong, message in (
+        (content | {"format": 99}, "has format 99"),
+        ({k: v for k, v in content.items() if k != "spec"}, "is not whole"),
+        ([], "has format None"),
+    ):
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(BundleError, match=message):
+            Bundle(copy)
+    escaped = json.loads(json.dumps(content))
+    next(iter(escaped["models"].values()))["files"][0] = "../../etc/model.keras"
+    file.write_text(json.dumps(escaped))
+    with pytest.raises(BundleError, match="lies outside the bundle"):
+        classify(path, point, copy)
+    file.unlink()
+    with pytest.raises(BundleError, match="a training that has not ended"):
+        Bundle(copy)
+    with pytest.raises(BundleError, match="holds no run"):
+        Bundle(tmp_path)
+
+
+def test_an_unknown_model_lists_those_there_are(small_run: Run) -> None:
+    with pytest.raises(ConfigError, match="it has squeezenodule_v1"):
+        Bundle(small_run.path).model("v9")

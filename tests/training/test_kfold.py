@@ -1,0 +1,247 @@
+"""The k-fold loop on the small run: finished units stay, failures are listed, runs do not mix."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from nodulenet.config.schema import Config
+from nodulenet.errors import ConfigError, FoldsError, RunError, StoreError
+from nodulenet.patches.folds import Folds
+from nodulenet.training import kfold
+from nodulenet.training.run import Run, Unit
+
+
+def changed(tree: dict[str, Any], folder: Path, **train: Any) -> Config:
+    """The small configuration with another run directory and the same store."""
+    new = tree | {
+        "run": str(folder / "run"),
+        "store": str(Path(tree["run"]) / "store"),
+        "train": tree["train"] | train,
+    }
+    return Config.model_validate(new)
+
+
+def test_the_run_holds_what_it_should(small_run: Run) -> None:
+    names = {p.name for p in small_run.path.iterdir()}
+    assert {
+        "config.yaml",
+        "manifest.json",
+        "folds.csv",
+        "predictions.csv",
+        "metrics.json",
+        "report.html",
+        "bundle.json",
+    } <= names
+    manifest = small_run.manifest()
+    assert manifest["versions"]["keras"]
+    assert manifest["failures"] == []
+    assert set(manifest["stages"]) == {"train", "evaluate"}
+    assert all(c["ok"] for c in manifest["stages"]["train"]["audit"])
+    assert str(Path.home()) not in manifest["command"]
+
+
+def test_every_finding_is_predicted_once_outside_by_a_model_that_did_not_see_its_patient(
+    small_run: Run,
+) -> None:
+    predictions = pd.read_csv(small_run.path / "predictions.csv", dtype={"patient_id": str})
+    folds = pd.read_csv(small_run.path / "folds.csv", dtype={"patient_id": str})
+    outer = predictions[predictions["split"] == "outer"]
+    assert sorted(outer["finding_id"]) == sorted(folds["finding_id"])
+    merged = outer.merge(folds, on="finding_id", suffixes=("", "_of_folds"))
+    assert (merged["fold"] == merged["fold_of_folds"]).all()
+    inner = predictions[predictions["split"] == "inner"]
+    for fold in (0, 1):
+        held_out = set(outer.loc[outer["fold"] == fold, "patient_id"])
+        assert not held_out & set(inner.loc[inner["fold"] == fold, "patient_id"])
+    assert outer["probability"].between(0, 1).all()
+    assert outer["probability"].std() > 0
+
+
+def test_metrics_equal_scikit_learn_on_the_written_predictions(small_run: Run) -> None:
+    predictions = pd.read_csv(small_run.path / "predictions.csv")
+    metrics = json.loads((small_run.path / "metrics.json").read_text())
+    outer = predictions[predictions["split"] == "outer"]
+    expected = roc_auc_score(outer["label"], outer["probability"])
+    found = metrics["models"]["squeezenodule_v1"]
+    assert found["pooled"]["auc"]["value"] == pytest.approx(expected, abs=1e-9)
+    for fold in found["folds"]:
+        rows = outer[outer["fold"] == fold["fold"]]
+        expected = roc_auc_score(rows["label"], rows["probability"])
+        assert fold["auc"] == pytest.approx(expected, abs=1e-9)
+    assert found["froc"]["available"]
+    assert found["froc"]["candidates"] == len(outer)
+
+
+def test_the_kept_weights_are_those_of_the_best_inner_epoch(small_run: Run) -> None:
+    predictions = pd.read_csv(small_run.path / "predictions.csv")
+    for fold, history in small_run.histories()["squeezenodule_v1"].items():
+        assert history["best"].sum() == 1
+        best = history[history["best"]].iloc[0]
+        assert best["val_auc"] == history["val_auc"].max()
+        rows = predictions[(predictions["split"] == "inner") & (predictions["fold"] == fold)]
+        found = roc_auc_score(rows["label"], rows["probability"])
+        assert found == pytest.approx(best["val_auc"], abs=1e-9)
+
+
+def test_finished_units_are_not_trained_again(
+    small_run: Run, small_tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (small_run.path / "predictions.csv").read_bytes()
+
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a finished unit was trained again")
+
+    monkeypatch.setattr(kfold, "_train_unit", never)
+    again = kfold.train(Config.model_validate(small_tree))
+    assert (again.made, again.reused) == (0, 2)
+    assert (small_run.path / "predictions.csv").read_bytes() == before
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
+    small_run: Run,
+    small_tree: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fold 1 is killed; the second call trains fold 1 alone, to the uninterrupted predictions."""
+    config = changed(small_tree, tmp_path)
+    real, trained = kfold._train_unit, []
+
+    def killed(run: Run, unit: Unit, *rest: Any) -> None:
+        if unit.fold == 1:
+            raise KeyboardInterrupt
+        real(run, unit, *rest)
+
+    monkeypatch.setattr(kfold, "_train_unit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kfold.train(config)
+
+    def counted(run: Run, unit: Unit, *rest: Any) -> None:
+        trained.append(unit.fold)
+        real(run, unit, *rest)
+
+    monkeypatch.setattr(kfold, "_train_unit", counted)
+    done = kfold.train(config)
+    assert trained == [1]
+    assert (done.made, done.reused) == (1, 1)
+    expected = pd.read_csv(small_run.path / "predictions.csv")
+    found = pd.read_csv(config.run / "predictions.csv")
+    assert list(found["finding_id"]) == list(expected["finding_id"])
+    np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-5)
+
+
+def test_a_failed_unit_is_listed_and_the_rest_go_on(
+    small_run: Run,
+    small_tree: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = changed(small_tree, tmp_path, epochs=1)
+
+    def broken(run: Run, unit: Unit, *rest: Any) -> None:
+        if unit.fold == 0:
+            raise RunError("epoch 1: the loss is nan")
+        shutil.copytree(small_run.unit_folder(unit), run.unit_folder(unit))
+
+    monkeypatch.setattr(kfold, "_train_unit", broken)
+    done = kfold.train(config)
+    assert done.failures == [
+        {"what": "unit squeezenodule_v1 fold 0", "error": "epoch 1: the loss is nan"}
+    ]
+    assert done.run.manifest()["failures"] == done.failures
+    assert set(done.predictions["fold"]) == {1}
+
+
+def test_a_loss_that_is_not_finite_ends_the_unit(
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path
+) -> None:
+    config = changed(
+        small_tree, tmp_path, epochs=1, learning_rate=1e30, optimizer="sgd", clip_norm=None
+    )
+    with pytest.raises(RunError, match=r"not one model was trained.*lower train\.learning_rate"):
+        kfold.train(config)
+
+
+def test_another_configuration_does_not_mix_into_a_run(
+    small_run: Run, small_tree: dict[str, Any]
+) -> None:
+    other = small_tree | {"train": small_tree["train"] | {"epochs": 2}}
+    with pytest.raises(RunError, match=r"another configuration \(train\.epochs differ\)"):
+        kfold.train(Config.model_validate(other))
+    other = small_tree | {"models": [{"name": "squeezenodule_v1", "dropout_rate": 0.1}]}
+    with pytest.raises(RunError, match=r"models\.squeezenodule_v1 differ"):
+        kfold.train(Config.model_validate(other))
+
+
+def test_shared_patients_stop_the_training_unless_allowed(
+    small_run: Run,
+    small_tree: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A patient planted into two folds by a folds file."""
+    folds = pd.read_csv(small_run.path / "folds.csv")
+    rows = folds.index[folds["patient_id"] == folds["patient_id"].iloc[0]]
+    folds.loc[rows[: len(rows) // 2], "fold"] = 1 - folds.loc[rows[0], "fold"]
+    folds.to_csv(tmp_path / "leaky.csv", index=False)
+    tree = small_tree | {
+        "folds": {
+            "kind": "file",
+            "path": str(tmp_path / "leaky.csv"),
+            "allow_shared_patients": True,
+        }
+    }
+    config = changed(tree, tmp_path)
+    monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
+    monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
+    done = kfold.train(config)
+    assert not done.audit.patients_ok
+    strict = config.model_copy(
+        update={
+            "folds": config.folds.model_copy(update={"allow_shared_patients": False}),
+            "run": tmp_path / "strict",
+        }
+    )
+    done = kfold.train(strict)
+    # Held-out patients are taken out of the training instead, which the notes say.
+    assert done.audit.patients_ok
+    assert any("left out of its training" in n for n in done.folds.notes)
+
+
+def test_wrong_models_and_missing_stores_are_told_beforehand(
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path
+) -> None:
+    def with_model(name: str, **patch: Any) -> Config:
+        return Config.model_validate(
+            small_tree | {"models": [name], "patch": small_tree["patch"] | patch}
+        )
+
+    with pytest.raises(ConfigError, match=r"models\.0\.name: Unknown model 'squeezenodule_v9'"):
+        kfold.train(with_model("squeezenodule_v9"))
+    with pytest.raises(ConfigError, match=r"takes 3D patches, but patch\.form is 2d"):
+        kfold.train(with_model("squeezenodule_v2_3d"))
+    with pytest.raises(ConfigError, match="needs at least 21 voxels"):
+        kfold.train(with_model("squeezenodule_v2", size=[20, 20]))
+    with pytest.raises(StoreError, match="nodulenet prepare"):
+        kfold.train(Config.model_validate(small_tree | {"store": str(tmp_path / "none")}))
+    with pytest.raises(RunError, match="is no run directory"):
+        Run.open(tmp_path)
+
+
+def test_findings_without_any_label_are_refused(
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path
+) -> None:
+    tree = small_tree | {
+        "label_rule": {"column": "diameter_mm", "negative": [900, 901], "positive": [902, 903]}
+    }
+    with pytest.raises(FoldsError, match="has a label; give label_rule"):
+        kfold.train(changed(tree, tmp_path))
+    assert isinstance(Folds(pd.DataFrame({"fold": [0, -1]}), "x").folds, list)
