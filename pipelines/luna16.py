@@ -8,6 +8,7 @@ started again, it goes on: finished scans and finished folds are not repeated.
 from __future__ import annotations
 
 from nodulenet.config.schema import Config
+from nodulenet.errors import ConfigError
 from nodulenet.inference.bundle import write_bundle
 from nodulenet.patches.prepare import prepare
 from nodulenet.phantom.for_config import ensure_phantom
@@ -19,6 +20,8 @@ from pipelines.stages import heading, run_recipe
 
 def luna16(config: Config, progress: Progress) -> tuple[Report, list[dict[str, str]]]:
     """Scans and candidates in; models, out-of-fold ROC and FROC, and a report out."""
+    if config.source.kind != "luna16":
+        raise ConfigError(f"source.kind: is {config.source.kind}, expected luna16 here")
     heading(1, 4, "scans: the LUNA16 folder" + (", synthetic" if _on_phantom(config) else ""))
     ensure_phantom(config, progress=progress)
 

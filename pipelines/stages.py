@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from nodulenet.cli.results import results_table
-from nodulenet.cli.terminal import complain, list_failures, make_progress
+from nodulenet.cli.terminal import list_failures, make_progress, run_app
 from nodulenet.config.load import load_config
 from nodulenet.config.schema import Config
-from nodulenet.errors import NoduleNetError
 from nodulenet.progress import Progress
 from nodulenet.report.run import Report
 
@@ -39,13 +38,9 @@ def run_recipe(recipe: Recipe, default_config: str) -> None:
         _finish(report, failures)
 
     command.__doc__ = recipe.__doc__
-    try:
-        app = typer.Typer(pretty_exceptions_enable=False)
-        app.command()(command)
-        app()
-    except NoduleNetError as error:
-        complain(str(error))
-        raise SystemExit(error.exit_code) from None
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(command)
+    run_app(app)
 
 
 def _finish(report: Report, failures: Sequence[dict[str, str]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 
 from nodulenet.ct import CTVolume, apply_window, extract_patch
 from nodulenet.errors import PointOutsideScanError, ScanError, UsageError
@@ -246,3 +247,45 @@ def test_keras_tensorboard_callback_still_works():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-800:]
+
+
+def test_planes_are_posed_as_one_body() -> None:
+    """Every pose of the planes is the planes of the posed volume, by NumPy on the volume itself."""
+    from nodulenet.transforms import RandPosePlanesd
+
+    rng = np.random.default_rng(0)
+    cube = rng.normal(size=(7, 7, 7)).astype(np.float32)
+
+    def planes(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([volume[3], volume[:, 3], volume[:, :, 3]])
+
+    expected = set()
+    for axes in [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]:
+        for turns in range(4):
+            posed = np.rot90(np.flip(cube, axes), turns, axes=(1, 2))
+            expected.add(np.ascontiguousarray(planes(posed)).tobytes())
+    assert len(expected) == 16
+    pose = RandPosePlanesd("p", (7, 7)).set_random_state(seed=0)
+    seen = {pose({"p": planes(cube)})["p"].numpy().tobytes() for _ in range(300)}
+    assert seen == expected
+
+
+def test_planes_are_shifted_along_the_axes_that_they_share() -> None:
+    from nodulenet.transforms import RandPosePlanesd
+
+    z, y, x = np.meshgrid(*[np.arange(9.0)] * 3, indexing="ij")
+    pose = RandPosePlanesd("p", (5, 5), flips=False, rotations=False, max_shift=2)
+    seen = set()
+    for seed in range(60):
+        starts = {}
+        for name, ramp in (("z", z), ("y", y), ("x", x)):
+            pose.set_random_state(seed=seed)
+            stack = np.stack([ramp[4], ramp[:, 4], ramp[:, :, 4]]).astype(np.float32)
+            axial, coronal, sagittal = pose({"p": stack})["p"].numpy()
+            corner = {"z": (coronal, sagittal), "y": (axial, sagittal), "x": (axial, coronal)}
+            first, second = (plane.min() for plane in corner[name])
+            assert first == second
+            starts[name] = int(first)
+        seen.add(tuple(starts.values()))
+    assert len(seen) > 30
+    assert all(0 <= s <= 4 for start in seen for s in start)

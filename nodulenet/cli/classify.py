@@ -12,13 +12,12 @@ import typer
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
-    from nodulenet.config.schema import ArchiveColumns
     from nodulenet.inference.classify import Answers
 
 
 def classify(
     scan: Annotated[
-        Path | None, typer.Argument(help="DICOM folder or file, .nii, .nii.gz, .mhd, .mha.")
+        Path | None, typer.Argument(help="DICOM folder or file, .nii, .nii.gz, .mhd, .mha, .nrrd.")
     ] = None,
     model: Annotated[
         Path, typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory.")
@@ -31,9 +30,9 @@ def classify(
         Path | None, typer.Option(metavar="CSV", help="Columns x, y, z (+ finding_id).")
     ] = None,
     space: Annotated[
-        Literal["lps", "ras", "voxel"],
-        typer.Option(help="What x, y, z are: LPS mm, RAS mm, or voxels (column, row, slice)."),
-    ] = "lps",
+        Literal["lps", "ras", "voxel"] | None,
+        typer.Option(help="What x, y, z are: lps (default) or ras mm, voxel (column, row, slice)."),
+    ] = None,
     series: Annotated[
         str | None, typer.Option(metavar="UID", help="Which series of a folder with several.")
     ] = None,
@@ -53,6 +52,9 @@ def classify(
             help="Name of a column of --table, e.g. spacing_x_mm=px; default as in training.",
         ),
     ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing of all --patches in mm.")
+    ] = None,
     use: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
     ] = None,
@@ -69,18 +71,22 @@ def classify(
     if patches is not None:
         if table is None:
             raise UsageError("classify: --patches needs --table CSV")
-        if point or points or series:
-            raise UsageError("classify: --point, --points and --series belong to SCAN")
+        if point or points or series or space:
+            raise UsageError("classify: --point, --points, --space and --series belong to SCAN")
+        spacing_mm = _numbers(spacing, "--spacing", (2, 3), "0.7,0.7,1.25") if spacing else None
+        given = _columns(column or [])
         from nodulenet.inference.classify import classify_patches
 
         answers = classify_patches(
-            patches, table, model, array=array, columns=_columns(column), model=use
+            patches, table, model, array=array, columns=given, spacing_mm=spacing_mm, model=use
         )
     else:
-        if table or array or column:
-            raise UsageError("classify: --table, --array and --column belong to --patches")
+        if table or array or column or spacing:
+            raise UsageError(
+                "classify: --table, --array, --column and --spacing belong to --patches"
+            )
         assert scan is not None
-        answers = _classify_scan(scan, point or [], points, space, series, model, use)
+        answers = _classify_scan(scan, point or [], points, space or "lps", series, model, use)
     _print(answers, out, as_json=as_json)
 
 
@@ -95,20 +101,24 @@ def _classify_scan(
 ) -> Answers:
     if not given and file is None:
         raise UsageError("classify: give --point X,Y,Z or --points CSV")
-    named = [(f"point-{i}", _point(text)) for i, text in enumerate(given)]
+    named = [
+        (f"point-{i}", _numbers(text, "--point", (3,), "-56.2,86.2,-115.9"))
+        for i, text in enumerate(given)
+    ]
     import numpy as np
 
     from nodulenet.ct import open_ct
-    from nodulenet.findings.points import read_points_csv, to_lps_mm
+    from nodulenet.findings.points import points_of_scan, read_points_csv, to_lps_mm
     from nodulenet.inference.bundle import Bundle
     from nodulenet.inference.classify import classify as classify_points
 
     bundle = Bundle(model)
-    if file is not None:
-        rows, _ = read_points_csv(file, space)
+    rows = None if file is None else read_points_csv(file, space)[0]
+    volume = open_ct(scan, series_uid=series)
+    if rows is not None:
+        rows = points_of_scan(rows, volume.series_uid, str(file))
         ids = rows["finding_id"] if "finding_id" in rows else [f"row-{i}" for i in rows.index]
         named += list(zip(ids, rows[["x", "y", "z"]].to_numpy(dtype=float), strict=True))
-    volume = open_ct(scan, series_uid=series)
     found = np.array([p for _, p in named], dtype=float)
     return classify_points(
         volume,
@@ -119,33 +129,25 @@ def _classify_scan(
     )
 
 
-def _point(text: str) -> list[float]:
+def _numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+    if len(numbers) not in counts or not all(map(math.isfinite, numbers)):
+        words = " or ".join({2: "two", 3: "three"}[n] for n in counts)
         raise UsageError(
-            f"--point {text!r}: expected three numbers X,Y,Z with commas between them and a point "
-            f"as decimal sign, e.g. --point -56.2,86.2,-115.9"
+            f"{option} {text!r}: expected {words} numbers with commas between them and a point as "
+            f"decimal sign, e.g. {option} {example}"
         )
     return numbers
 
 
-def _columns(given: list[str] | None) -> ArchiveColumns | None:
-    if not given:
-        return None
-    from pydantic import ValidationError
-
-    from nodulenet.config.schema import ArchiveColumns
-
-    try:
-        pairs = dict(text.split("=", 1) for text in given)
-        return ArchiveColumns.model_validate({"patient_id": None, **pairs})
-    except ValueError as error:
-        known = ", ".join(ArchiveColumns.model_fields)
-        why = "unknown field" if isinstance(error, ValidationError) else "expected FIELD=NAME"
-        raise UsageError(f"--column {' '.join(given)}: {why}; fields are {known}") from None
+def _columns(given: list[str]) -> dict[str, str]:
+    for text in given:
+        if "=" not in text:
+            raise UsageError(f"--column {text}: expected FIELD=NAME, e.g. spacing_x_mm=px")
+    return dict(text.split("=", 1) for text in given)
 
 
 def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
@@ -158,6 +160,7 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         content: dict[str, Any] = {
             "meaning": answers.meaning,
+            "training_prevalence": answers.prevalence,
             "model": answers.model,
             "use": "research use only",
             "answers": json.loads(table.to_json(orient="records", double_precision=15)),
@@ -171,5 +174,8 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
         write_text(out, text + "\n")
     else:
         typer.echo(text)
-    say(f"{answers.model}: {answers.meaning}; research use only")
+    say(
+        f"{answers.model}: {answers.meaning}, at the training's prevalence of "
+        f"{answers.prevalence:.0%}; research use only"
+    )
     end(answers.failures, done=len(table))

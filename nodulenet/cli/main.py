@@ -5,13 +5,10 @@ Nothing heavy is imported here or at the top of a verb's module, so that ``--hel
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from nodulenet.cli import classify, config, evaluate, info, phantom, prepare, train
-from nodulenet.cli.terminal import complain
-from nodulenet.errors import NoduleNetError
+from nodulenet.cli.terminal import run_app
 
 EPILOG = (
     "Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or configuration; 3 data that cannot be "
@@ -38,15 +35,7 @@ app.command(epilog=EPILOG)(config.config)
 
 def main() -> None:
     """Entry point of the ``nodulenet`` command."""
-    try:
-        app()
-    except NoduleNetError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; that is no error of ours.
-        sys.stderr.close()
-        sys.exit(0)
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TextIO
 
 import typer
 
+from nodulenet.errors import DataError, NoduleNetError
 from nodulenet.progress import Progress, Task
 
 # Without a terminal (a log, a batch system) a line now and then says how far it is.
@@ -19,6 +20,28 @@ _SECONDS_BETWEEN_LINES = 10.0
 def complain(text: str) -> None:
     """One error line, red on a terminal."""
     typer.secho(f"error: {text}", fg="red" if sys.stderr.isatty() else None, err=True)
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a command and turn what users can put right into one line and an exit code."""
+    try:
+        app()
+    except NoduleNetError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; that is no error of ours.
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"{where}{error.strerror or error}; check the path, its rights and the free space")
+        sys.exit(DataError.exit_code)
+    except KeyboardInterrupt:
+        complain("stopped; what was finished is kept, the same command goes on from there")
+        sys.exit(130)
 
 
 def warn(text: str) -> None:

@@ -22,7 +22,7 @@ class PatchSpec(BaseModel):
     shift a patch without looking outside it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     form: Literal["3d", "2d", "2.5d"] = Field(
         "3d", description="3d cube, 2d axial, or 2.5d: three orthogonal planes as channels"
@@ -40,7 +40,7 @@ class PatchSpec(BaseModel):
         "linear", description="how source voxels are interpolated"
     )
     outside_hu: float = Field(
-        -1024.0, description="value outside the scan (in the source's own values)"
+        -1024.0, description="value outside the scan or the archived patch, in its own values"
     )
     windows: tuple[str | WindowBounds, ...] = Field(
         ("lung",),

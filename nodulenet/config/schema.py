@@ -5,25 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
-from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.config.meaning import LabelMeaning
+from nodulenet.config.patch_spec import PatchSpec, PositiveMm
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LabelRule(_Section):
     """Turns a column of ratings or words into labels; rows that fit neither side have no label."""
 
     column: str = Field(description="column of the findings table that holds the rating")
-    negative: list[float | str] = Field(
+    negative: list[StrictFloat | StrictStr] = Field(
         min_length=1,
         description="two numbers are a closed range [low, high], so [1, 2] takes a median of 1.5; "
         "anything else is a list of values",
     )
-    positive: list[float | str] = Field(min_length=1, description="as `negative`")
+    positive: list[StrictFloat | StrictStr] = Field(min_length=1, description="as `negative`")
 
 
 class Phantom(_Section):
@@ -75,7 +84,7 @@ class PatchArchiveSource(_Section):
     array: str | None = Field(None, description="name inside the .npz; default: its only array")
     table: Path = Field(description="CSV; row i belongs to patch i")
     columns: ArchiveColumns = Field(default_factory=lambda: ArchiveColumns())
-    spacing_mm: tuple[float, ...] | None = Field(
+    spacing_mm: tuple[PositiveMm, ...] | None = Field(
         None, description="one spacing (x, y[, z]) for all rows, when the table has no columns"
     )
     value_kind: Literal["hu", "intensity"] = Field(
@@ -88,7 +97,7 @@ class MedMnistSource(_Section):
 
     kind: Literal["medmnist"]
     archive: Path = Field(description="for instance nodulemnist3d.npz")
-    spacing_mm: float = Field(1.0, gt=0, description="nominal voxel spacing of the images")
+    spacing_mm: PositiveMm = Field(1.0, description="nominal voxel spacing of the images")
 
 
 class PointsSource(_Section):
@@ -128,9 +137,9 @@ class FoldsConfig(_Section):
     inner_fraction: float = Field(
         0.2,
         gt=0,
-        lt=1,
-        description="part of the training patients kept for early stopping, calibration and "
-        "thresholds",
+        le=0.5,
+        description="part of the training patients kept for early stopping and thresholds: one of "
+        "round(1 / inner_fraction) equal pieces",
     )
     allow_shared_patients: bool = Field(
         False, description="train although patients are on both sides; the report says so in red"
@@ -147,10 +156,21 @@ class ModelConfig(_Section):
     """One model to train on every fold."""
 
     name: str = Field(description="a name that `nodulenet info --models` lists")
-    label: str | None = Field(None, description="name in tables and folders; default: `name`")
+    label: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        description="name in tables and folders; default: `name`",
+    )
     dropout_rate: float = Field(0.5, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, description="L2 on every convolution kernel")
-    kernel_initializer: str = Field("he_normal", description="a Keras initializer's name")
+    kernel_initializer: Literal[
+        "he_normal",
+        "he_uniform",
+        "glorot_normal",
+        "glorot_uniform",
+        "lecun_normal",
+        "lecun_uniform",
+    ] = Field("he_normal", description="with Glorot the small networks often do not start to learn")
     normalization: Literal["batch", "group"] | None = Field(None, description="null as published")
     head_activation: Literal["linear", "relu"] = Field(
         "linear", description="on the last convolution; relu as published for SqueezeNet V1"
@@ -167,7 +187,8 @@ class Augmentation(_Section):
 
     flips: bool = Field(True, description="mirror along every axis, each with probability 0.5")
     rotations: bool = Field(
-        True, description="turn by multiples of 90 degrees in the axial plane (equal spacing only)"
+        True,
+        description="turn by multiples of 90 degrees about the z axis (equal x and y only)",
     )
     shift_voxels: int = Field(
         2, ge=0, description="largest shift along each axis; at most the margin"
@@ -218,7 +239,7 @@ class Config(_Section):
     run: Path = Field(description="run directory; everything that training writes goes there")
     store: Path | None = Field(None, description="patch store; default: `run`/store")
     seed: int = Field(0, ge=0, lt=2**32, description="feeds every random choice")
-    label_meaning: Literal["candidate", "reader_rating", "outcome"] = Field(
+    label_meaning: LabelMeaning = Field(
         description="what a positive label says: a LUNA16 candidate that is a nodule, a reader's "
         "opinion of malignancy, or a proven outcome"
     )

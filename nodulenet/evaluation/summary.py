@@ -118,8 +118,8 @@ def _notes(table: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     crossing = crossing[crossing > 1]
     if len(crossing) and not twice:
         notes.append(
-            f"{len(crossing)} patients have findings in more than one fold, so training and "
-            "test rows share patients: all numbers here are too good"
+            f"{len(crossing)} patients have findings in more than one fold; where training did "
+            "not leave them out, all numbers here are too good"
         )
     return notes
 

@@ -8,6 +8,19 @@ import pandas as pd
 from nodulenet.config.schema import LabelRule
 from nodulenet.errors import FindingsError
 
+# Where a source's column "label" holds ratings or words instead of 0 and 1, it stays under this
+# name, and a rule for "label" means it.
+RATING = "source_label"
+
+
+def keep_rating(table: pd.DataFrame, *, declared: bool = True) -> pd.DataFrame:
+    """The table with a ``label`` that is no 0/1 label (or not ``declared`` one) set aside."""
+    if "label" not in table.columns:
+        return table
+    numbers = pd.to_numeric(table["label"], errors="coerce")
+    is_label = (numbers.isin([0, 1]) | table["label"].isna()).all()
+    return table if declared and is_label else table.rename(columns={"label": RATING})
+
 
 def apply_label_rule(table: pd.DataFrame, rule: LabelRule | None) -> pd.Series:
     """The labels (Int64: 0, 1, <NA>) of findings; without a rule the table's own.
@@ -17,13 +30,17 @@ def apply_label_rule(table: pd.DataFrame, rule: LabelRule | None) -> pd.Series:
     """
     if rule is None:
         return table["label"].astype("Int64")
-    if rule.column not in table.columns:
+    column = RATING if rule.column == "label" and RATING in table.columns else rule.column
+    if column not in table.columns:
         raise FindingsError(
             f"label_rule.column: {rule.column!r} is no column of the findings; they have "
             f"{', '.join(map(str, table.columns))}"
         )
-    values = table[rule.column]
-    negative, positive = _matches(values, rule.negative), _matches(values, rule.positive)
+    values = table[column]
+    negative, positive = (
+        _matches(values, list(rule.negative)),
+        _matches(values, list(rule.positive)),
+    )
     if (negative & positive).any():
         value = values[negative & positive].iloc[0]
         raise FindingsError(

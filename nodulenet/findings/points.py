@@ -12,6 +12,7 @@ import pandas as pd
 from nodulenet.config.schema import PointsSource
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, FindingsError, ScanError
+from nodulenet.findings.labels import keep_rating
 from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 
@@ -54,6 +55,25 @@ def read_points_csv(path: str | Path, space: Space = "lps") -> tuple[pd.DataFram
     return table.rename(columns=dict(zip(names, "xyz", strict=True))), space
 
 
+def points_of_scan(rows: pd.DataFrame, series_uid: str, file: str) -> pd.DataFrame:
+    """The rows of one scan, where the table names scans (``scan_id`` or ``seriesuid``).
+
+    Raises:
+        FindingsError: it names scans, but not this one.
+    """
+    column = next((c for c in ("scan_id", "seriesuid") if c in rows.columns), None)
+    if column is None:
+        return rows
+    mine = rows[rows[column].astype(str) == series_uid]
+    if mine.empty:
+        names = ", ".join(sorted(set(rows[column].astype(str)))[:3])
+        raise FindingsError(
+            f"{file}: column {column!r} names no point of the scan {series_uid}; it names {names}; "
+            f"take its rows of this scan, or drop the column if all rows are of this scan"
+        )
+    return mine
+
+
 def to_lps_mm(
     points: npt.NDArray[np.float64], space: Space, volume: CTVolume
 ) -> npt.NDArray[np.float64]:
@@ -83,18 +103,22 @@ def read_points(source: PointsSource) -> Findings:
             f"{source.scans}"
         )
     scans = {s: p for s in sorted(set(rows["scan_id"])) if (p := _find_scan(source.scans, s))}
-    notes = []
+    notes: list[str] = []
+    failures: list[dict[str, str]] = []
     table = rows.drop(columns=["x", "y", "z"])
     points = rows[["x", "y", "z"]].to_numpy(dtype=float)
     if space == "voxel":
         table[list(POINT_COLUMNS)] = _voxels_to_lps(points, rows["scan_id"], scans)
         lost = table["x_lps_mm"].isna()
-        if lost.any():
-            notes.append(
-                f"{int(lost.sum())} points left out: their scan is absent or unreadable, so their "
-                f"voxel indices have no place in millimetres"
+        for scan_id, count in table["scan_id"][lost].value_counts(sort=False).items():
+            error = (
+                f"absent from {source.scans} or unreadable, so its points in voxels have no place "
+                f"in millimetres; add or mend it"
             )
-            table = table[~lost]
+            failures.append({"what": f"scan {scan_id} ({count} findings)", "error": error})
+        table = table[~lost]
+        if table.empty:
+            raise FindingsError(f"{source.points}: {failures[0]['what']}: {failures[0]['error']}")
     else:
         table[list(POINT_COLUMNS)] = points * ([-1.0, -1.0, 1.0] if space == "ras" else 1.0)
     if "finding_id" not in table.columns:
@@ -102,7 +126,10 @@ def read_points(source: PointsSource) -> Findings:
     if "patient_id" not in table.columns:
         table["patient_id"] = table["scan_id"]
         notes.append("no patient_id column: every scan counts as a patient of its own")
-    return Findings(validate_findings(table, str(source.points)), scans, tuple(notes))
+    table = keep_rating(table)
+    return Findings(
+        validate_findings(table, str(source.points)), scans, tuple(notes), tuple(failures)
+    )
 
 
 def _voxels_to_lps(
@@ -114,7 +141,7 @@ def _voxels_to_lps(
             try:
                 result[rows] = open_ct(scans[str(scan_id)]).points_of(points[rows])
             except ScanError:
-                continue  # preparation opens it again and lists why it cannot be read
+                continue  # its points stay NaN and the scan is listed
     return result
 
 

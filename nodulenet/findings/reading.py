@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def read_csv(
     numbers: Sequence[str] = (),
     ids: Sequence[str] = (),
     optional_numbers: Sequence[str] = (),
+    texts: Sequence[str] = (),
 ) -> pd.DataFrame:
     """A CSV with a header, checked.
 
@@ -29,6 +31,7 @@ def read_csv(
         numbers: columns whose every value must be a finite number.
         ids: columns kept as text (``007`` stays ``007``); none may be empty.
         optional_numbers: columns that become floats, NaN where empty.
+        texts: columns that, where there are any, stay text; empty text where empty.
 
     Raises:
         FindingsError: no file, no rows, a column is missing, a value is no number; names the
@@ -38,9 +41,22 @@ def read_csv(
     if not file.is_file():
         raise FindingsError(f"{file}: there is no such file; expected a CSV table")
     try:
-        table = pd.read_csv(file, dtype=dict.fromkeys(ids, str), skipinitialspace=True)
+        with warnings.catch_warnings():
+            # Rows longer than the header: pandas would shift or cut them with a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                file,
+                dtype=dict.fromkeys([*ids, *texts], str),
+                skipinitialspace=True,
+                index_col=False,
+            )
     except pd.errors.EmptyDataError:
         raise FindingsError(f"{file}: is empty; expected a header line and rows") from None
+    except pd.errors.ParserWarning:
+        raise FindingsError(
+            f"{file}: has rows with more fields than the header; remove the extra commas, or "
+            f"quote fields that hold one"
+        ) from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise FindingsError(
             f"{file}: cannot be read as CSV ({' '.join(str(error).split())})"
@@ -59,6 +75,9 @@ def read_csv(
         values = as_numbers(file, table, column)
         refuse_rows(file, table, column, ~np.isfinite(values), "a finite number")
         table[column] = values
+    for column in texts:
+        if column in table.columns:
+            table[column] = table[column].fillna("")
     for column in optional_numbers:
         if column in table.columns:
             table[column] = as_numbers(file, table, column)

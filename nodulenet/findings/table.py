@@ -26,6 +26,7 @@ class Findings:
             source's own columns.
         scans: path of each scan by ``scan_id``; a scan that is absent on disk is absent here.
         notes: what the adapter left out or assumed, for people.
+        failures: ``{"what", "error"}`` of what could not be taken over.
         reference: tables that evaluation needs (``annotations``, ``annotations_excluded``,
             ``seriesuids``), where the source has them.
     """
@@ -33,6 +34,7 @@ class Findings:
     table: pd.DataFrame
     scans: dict[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    failures: tuple[dict[str, str], ...] = ()
     reference: dict[str, Path] = field(default_factory=dict)
 
 
@@ -71,7 +73,15 @@ def validate_findings(table: pd.DataFrame, source: str, *, points: bool = True) 
         if points and not np.isfinite(result[column]).all():
             bad = result.loc[~np.isfinite(result[column]), "finding_id"].iloc[0]
             raise FindingsError(f"{source}: finding {bad!r}: {column} is not a finite number")
-    result["diameter_mm"] = result.get("diameter_mm", pd.Series(np.nan, result.index)).astype(float)
+    for column in ("diameter_mm", "label"):
+        given = result.get(column, pd.Series(np.nan, result.index))
+        result[column] = pd.to_numeric(given, errors="coerce").astype(float)
+        wrong = result[column].isna() & given.notna()
+        if wrong.any():
+            raise FindingsError(
+                f"{source}: finding {result['finding_id'][wrong].iloc[0]!r}: {column} is "
+                f"{given[wrong].iloc[0]!r}, expected a number"
+            )
     small = result["diameter_mm"] <= 0
     if small.any():
         bad = result[small].iloc[0]
@@ -79,13 +89,13 @@ def validate_findings(table: pd.DataFrame, source: str, *, points: bool = True) 
             f"{source}: finding {bad['finding_id']!r}: diameter_mm is {bad['diameter_mm']}, "
             f"expected above 0, or empty when it is not known"
         )
-    result["label"] = result.get("label", pd.Series(pd.NA, result.index)).astype("Int64")
     wrong = ~result["label"].isin([0, 1]) & result["label"].notna()
     if wrong.any():
         bad = result[wrong].iloc[0]
         raise FindingsError(
-            f"{source}: finding {bad['finding_id']!r}: label is {bad['label']}, expected 0 or 1; "
+            f"{source}: finding {bad['finding_id']!r}: label is {bad['label']:g}, expected 0 or 1; "
             f"a rating needs a label_rule"
         )
+    result["label"] = result["label"].astype("Int64")
     rest = [c for c in result.columns if c not in COLUMNS]
     return result[[*COLUMNS, *rest]].reset_index(drop=True)

@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from nodulenet import __version__
 from nodulenet.atomic import write_json
+from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.config.schema import MedMnistSource, PatchArchiveSource, Source
 from nodulenet.errors import BundleError, ConfigError
 from nodulenet.patches.values import Values
 
@@ -30,12 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE = "bundle.json"
-
-MEANINGS = {
-    "candidate": "probability that the candidate is a nodule (LUNA16 class), not that it is cancer",
-    "reader_rating": "probability that readers rate the nodule malignant, not a proven diagnosis",
-    "outcome": "probability of the proven outcome that the training labels state",
-}
+# Model inputs are float32 and large; so many are made at a time.
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,9 @@ class Bundle:
                 )
                 for key, m in content["models"].items()
             }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if not self.models or self.label_meaning not in MEANINGS or self.prevalence < 0:
+                raise ValueError("no models, or an unknown label_meaning")
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise BundleError(
                 f"{self.path / FILE}: is not whole ({type(error).__name__}: {error}); write it "
                 f"again with `nodulenet train`"
@@ -92,7 +92,12 @@ class Bundle:
     @property
     def meaning(self) -> str:
         """What the probability is the probability of, in words."""
-        return MEANINGS[self.label_meaning]
+        return f"probability {MEANINGS[self.label_meaning].probability_of}"
+
+    @property
+    def prevalence(self) -> float:
+        """Share of positives among the training findings; probabilities are calibrated to it."""
+        return float(self.training["positives"] / self.training["findings"])
 
     def model(self, key: str | None = None) -> BundledModel:
         """A model by its key; the first one by default.
@@ -112,10 +117,16 @@ class Bundle:
         """Raw probabilities of every fold model for stored patches: (fold models, n)."""
         from nodulenet.training.input import predict, scoring_transform, to_inputs, untracked_meta
 
-        with untracked_meta():
-            inputs = to_inputs(stored, scoring_transform(self.spec), self.spec, self.values)
         models = self._load(self.model(key))
-        return np.array([predict(m, inputs) for m in models], dtype=np.float64)
+        transform = scoring_transform(self.spec)
+        answers = np.empty((len(models), len(stored)), dtype=np.float64)
+        with untracked_meta():
+            for start in range(0, len(stored), _CHUNK):
+                piece = stored[start : start + _CHUNK]
+                inputs = to_inputs(piece, transform, self.spec, self.values)
+                for answer, model in zip(answers, models, strict=True):
+                    answer[start : start + _CHUNK] = predict(model, inputs)
+        return answers
 
     def _load(self, model: BundledModel) -> list[Any]:
         if model.key not in self._loaded:
@@ -145,13 +156,15 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
     ensemble was never itself tested, each of its members was.
     """
     from nodulenet.evaluation.calibration import fit_platt
+    from nodulenet.training.run import Unit
 
     models: dict[str, Any] = {}
     for model in run.config.models:
-        files = sorted(run.path.glob(f"units/{model.key}/fold-*/model.keras"))
-        if not files:
-            continue
         rows = predictions[(predictions["model"] == model.key) & (predictions["split"] == "outer")]
+        if rows.empty:
+            continue  # not one of its folds was completed; training has listed why
+        folds = [Unit(model.key, int(fold)) for fold in sorted(rows["fold"].unique())]
+        files = [run.unit_folder(unit) / "model.keras" for unit in folds]
         platt = fit_platt(rows["label"], rows["probability"])
         models[model.key] = {
             "registry_name": model.name,
@@ -169,13 +182,13 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
             "nodulenet": __version__,
             "name": run.config.name,
             "label_meaning": run.config.label_meaning,
-            "meaning": MEANINGS[run.config.label_meaning],
+            "probability_of": MEANINGS[run.config.label_meaning].probability_of,
             "spec": run.config.patch.model_dump(mode="json"),
             "values": values.to_dict(),
             "models": models,
             "training": {
                 "source": source.kind,
-                "columns": source.columns.model_dump() if source.kind == "patches" else None,
+                **_archive_facts(source),
                 "findings": len(outer),
                 "positives": int(outer["label"].sum()),
                 "patients": int(outer["patient_id"].nunique()),
@@ -184,6 +197,15 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
         },
     )
     return run.path / FILE
+
+
+def _archive_facts(source: Source) -> dict[str, Any]:
+    """How training read its patches, so that others of the kind are read alike."""
+    if isinstance(source, PatchArchiveSource):
+        return source.model_dump(mode="json", include={"columns", "spacing_mm", "array"})
+    if isinstance(source, MedMnistSource):
+        return {"spacing_mm": source.spacing_mm}
+    return {}
 
 
 def file_hash(file: Path) -> str:

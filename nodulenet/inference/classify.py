@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import ValidationError
 
 from nodulenet.config.schema import ArchiveColumns, PatchArchiveSource
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.errors import DataError, NoduleNetError
+from nodulenet.errors import DataError, NoduleNetError, UsageError
 from nodulenet.findings.reading import read_csv
-from nodulenet.inference.bundle import Bundle
-from nodulenet.patches.archive import read_patch_archive
+from nodulenet.findings.table import POINT_COLUMNS
+from nodulenet.inference.bundle import Bundle, BundledModel
+from nodulenet.patches.archive import has_array, read_patch_archive
 from nodulenet.patches.prepare import cut_patch, preparation
 
 # A patch whose middle half is nearly all air holds no nodule that could be judged.
@@ -28,6 +30,7 @@ class Answers:
     """What was answered.
 
     Attributes:
+        prevalence: share of positives in the training; probabilities are calibrated to it.
         table: one row a finding that was answered: its columns, ``probability`` (calibrated),
             ``probability_raw`` (mean of the fold models), ``fold_low`` and ``fold_high`` (range
             over the fold models, raw; not an interval), ``warnings``.
@@ -40,6 +43,7 @@ class Answers:
     table: pd.DataFrame
     failures: list[dict[str, str]]
     meaning: str
+    prevalence: float
     model: str
     warnings: tuple[str, ...] = ()
 
@@ -101,8 +105,9 @@ def classify(
             "z_lps_mm": points[kept, 2],
         }
     )
-    answered = _answer(opened, chosen.key, patches, table)
-    return Answers(answered, failures, opened.meaning, chosen.key, tuple(volume.warnings))
+    answered = _answer(opened, chosen, patches, table)
+    warnings = (*volume.warnings, *_warnings(chosen, opened))
+    return Answers(answered, failures, opened.meaning, opened.prevalence, chosen.key, warnings)
 
 
 def classify_patches(
@@ -111,37 +116,33 @@ def classify_patches(
     bundle: Bundle | str | Path,
     *,
     array: str | None = None,
-    columns: ArchiveColumns | None = None,
+    columns: Mapping[str, str] | None = None,
+    spacing_mm: Sequence[float] | None = None,
     model: str | None = None,
 ) -> Answers:
     """Probabilities of patches that are there already: an archive and its table.
+
+    What is not given is read as in the bundle's training, as far as the table has it.
 
     Args:
         archive: ``.npz`` or ``.npy``, as in training.
         table: CSV, row i belongs to patch i; all its columns come back.
         bundle: a run or bundle directory, or an opened one.
         array: name inside the ``.npz``.
-        columns: names of the table's columns; default: those of the bundle's training, as far as
-            the table has them.
+        columns: names of the table's columns by the fields of ``ArchiveColumns``.
+        spacing_mm: one spacing (x, y[, z]) for all rows instead of columns.
         model: which of the bundle's models; default its first.
 
     Raises:
         StoreError: the archive is absent, damaged or of another shape.
         FindingsError: the table is wrong.
+        UsageError: an unknown field in ``columns``.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     chosen = opened.model(model)
-    if columns is None:
-        columns = _known_columns(Path(table), opened)
-    source = PatchArchiveSource(
-        kind="patches",
-        archive=Path(archive),
-        array=array,
-        table=Path(table),
-        columns=columns,
-        value_kind=opened.values.kind,
+    read = read_patch_archive(
+        _source_of(opened, Path(archive), Path(table), array, columns, spacing_mm)
     )
-    read = read_patch_archive(source)
     if read.form != opened.spec.form:
         raise DataError(
             f"{archive}: holds {read.form} patches, but {opened.path} was trained on "
@@ -149,39 +150,80 @@ def classify_patches(
         )
     # Training's own scale: another one would turn equal intensities into other inputs.
     read = replace(read, values=opened.values)
-    transform = preparation(opened.spec)
+    outside = float(opened.values.to_stored(opened.spec.outside_hu))
+    transform = preparation(opened.spec, outside=outside)
     patches = [
         cut_patch(transform, *read.volume(row), opened.spec)
         for row in range(len(read.findings.table))
     ]
-    rows = read_csv(table)
-    rows = pd.concat(
-        [read.findings.table[["finding_id"]], rows.drop(columns="finding_id", errors="ignore")],
-        axis="columns",
+    rows = read.findings.table.drop(columns=[*POINT_COLUMNS, "label"])
+    answered = _answer(opened, chosen, patches, rows)
+    return Answers(
+        answered, [], opened.meaning, opened.prevalence, chosen.key, _warnings(chosen, opened)
     )
-    answered = _answer(opened, chosen.key, patches, rows)
-    return Answers(answered, [], opened.meaning, chosen.key)
 
 
-def _known_columns(table: Path, bundle: Bundle) -> ArchiveColumns:
-    """The columns of the training, without the label and whatever this table does not have."""
-    trained = ArchiveColumns.model_validate(bundle.training.get("columns") or {})
+def _source_of(
+    bundle: Bundle,
+    archive: Path,
+    table: Path,
+    array: str | None,
+    columns: Mapping[str, str] | None,
+    spacing_mm: Sequence[float] | None,
+) -> PatchArchiveSource:
+    """The archive as training would read it, changed by what was given."""
+    trained = bundle.training.get("columns") or {}
     there = set(read_csv(table).columns)
-    found = {k: v for k, v in trained.model_dump().items() if v in there and k != "label"}
-    return ArchiveColumns.model_validate({"patient_id": None, **found})
+    known = {k: v for k, v in trained.items() if v in there and k != "label"}
+    default_spacing = bundle.training.get("spacing_mm")
+    if isinstance(default_spacing, float):  # MedMNIST: one number for all axes
+        default_spacing = [default_spacing] * len(bundle.spec.size)
+    try:
+        return PatchArchiveSource.model_validate(
+            {
+                "kind": "patches",
+                "archive": archive,
+                "array": array or _trained_array(archive, bundle),
+                "table": table,
+                "columns": {"patient_id": None, **known, **(columns or {})},
+                "spacing_mm": spacing_mm or default_spacing,
+                "value_kind": bundle.values.kind,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}; columns are "
+            f"{', '.join(ArchiveColumns.model_fields)}"
+        ) from None
+
+
+def _trained_array(archive: Path, bundle: Bundle) -> str | None:
+    """Training's array name, where the archive has an array of that name."""
+    name = bundle.training.get("array")
+    return name if name and archive.suffix == ".npz" and has_array(archive, name) else None
+
+
+def _warnings(model: BundledModel, bundle: Bundle) -> tuple[str, ...]:
+    if model.calibration is None:
+        return (
+            f"{model.key} of {bundle.path} is not calibrated: its out-of-fold predictions do not "
+            f"rise with the label, so its answers mean nothing",
+        )
+    return ()
 
 
 def _answer(
-    bundle: Bundle, key: str, patches: list[npt.NDArray[np.int16]], table: pd.DataFrame
+    bundle: Bundle, model: BundledModel, patches: list[npt.NDArray[np.int16]], table: pd.DataFrame
 ) -> pd.DataFrame:
     if not patches:
         return table.assign(
             probability=[], probability_raw=[], fold_low=[], fold_high=[], warnings=[]
         )
     stored = np.stack(patches)
-    by_fold = bundle.predict(stored, key)
+    by_fold = bundle.predict(stored, model.key)
     raw = by_fold.mean(axis=0)
-    calibration = bundle.models[key].calibration
+    calibration = model.calibration
     is_hu = bundle.values.kind == "hu"
     return table.assign(
         probability=calibration.apply(raw) if calibration else raw,

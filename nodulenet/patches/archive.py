@@ -20,6 +20,7 @@ import pandas as pd
 from nodulenet.config.schema import ArchiveColumns, MedMnistSource, PatchArchiveSource
 from nodulenet.ct import CTVolume
 from nodulenet.errors import FindingsError, StoreError
+from nodulenet.findings.labels import keep_rating
 from nodulenet.findings.reading import read_csv, refuse_rows
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 from nodulenet.patches.values import Values
@@ -90,6 +91,9 @@ def read_patch_archive(source: PatchArchiveSource) -> PatchArchive:
     findings["scan_id"] = table[columns.scan_id] if columns.scan_id else findings["patient_id"]
     if columns.diameter_mm:
         findings["diameter_mm"] = table[columns.diameter_mm]
+    else:
+        # A column that was not declared may hold anything.
+        findings = findings.drop(columns="diameter_mm", errors="ignore")
     if columns.label:
         refuse_rows(
             source.table,
@@ -99,8 +103,7 @@ def read_patch_archive(source: PatchArchiveSource) -> PatchArchive:
             "0 or 1 (a rating needs a label_rule instead of columns.label)",
         )
         findings["label"] = table[columns.label]
-    elif "label" in findings.columns:
-        findings = findings.drop(columns="label")  # not declared to be the label
+    findings = keep_rating(findings, declared=columns.label is not None)
     values = Values("hu") if source.value_kind == "hu" else Values.of_intensities(array)
     if source.value_kind == "hu":
         _refuse_impossible_hu(source.archive, array)
@@ -195,6 +198,12 @@ def load_patches(file: Path, name: str | None) -> npt.NDArray[Any]:
     return array
 
 
+def has_array(file: Path, name: str) -> bool:
+    """Whether an ``.npz`` has an array of that name."""
+    with _open_npz(file) as archive:
+        return name in archive.files
+
+
 def _open_npz(file: Path) -> Any:
     if not file.is_file():
         raise StoreError(f"{file}: there is no such file; expected an .npz or .npy of patches")
@@ -216,7 +225,7 @@ def _member(file: Path, archive: Any, name: str) -> npt.NDArray[Any]:
 
 def _refuse_shape(file: Path, array: npt.NDArray[Any]) -> None:
     if array.ndim not in (3, 4) or array.shape[-1] < 5 or len(array) == 0:
-        hint = "; convert colour images to grey" if array.shape[-1] in (3, 4) else ""
+        hint = "; convert colour images to grey" if array.shape[-1:] in ((3,), (4,)) else ""
         raise StoreError(
             f"{file}: the array has shape {array.shape}, expected (rows, y, x) or "
             f"(rows, z, y, x) with at least one row{hint}"

@@ -17,7 +17,7 @@ import pandas as pd
 from nodulenet.atomic import atomic_path
 from nodulenet.config.schema import FoldsConfig
 from nodulenet.errors import FoldsError
-from nodulenet.findings.reading import read_csv
+from nodulenet.findings.reading import read_csv, refuse_rows
 from nodulenet.seeds import child_seed
 
 TRAINING_ONLY = -1
@@ -155,19 +155,27 @@ def _grouped(
 
 
 def _read(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[set[int]]]:
-    found = read_csv(path, numbers=["fold"], ids=["finding_id"]).set_index("finding_id")
+    found = read_csv(path, numbers=["fold"], ids=["finding_id"], texts=["inner_of"])
+    fold = found["fold"]
+    refuse_rows(path, found, "fold", (fold != fold.round()) | (fold < -1), "a whole number from -1")
+    twice = found["finding_id"].duplicated()
+    refuse_rows(path, found, "finding_id", twice, "every finding once")
+    found = found.set_index("finding_id")
     missing = table["finding_id"][~table["finding_id"].isin(found.index)]
     if len(missing):
         raise FoldsError(
-            f"{path}: finding {missing.iloc[0]!r} has no fold ({len(missing)} findings in all); "
-            f"the file belongs to other findings"
+            f"{path}: finding {missing.iloc[0]!r} has no fold ({len(missing)} findings in all): "
+            f"the file was made for other findings, or scans were added or mended since; give a "
+            f"new run directory (run=PATH) to make folds anew"
         )
     table = table.assign(fold=found["fold"].loc[table["finding_id"]].astype(int).to_numpy())
     if "inner_of" not in found.columns:
         return table, [set() for _ in range(len(table))]
-    inner = found["inner_of"].loc[table["finding_id"]].fillna("")
-    # A file whose cells hold one fold each is read as numbers: 3.0 is fold 3.
-    return table, [{int(float(f)) for f in str(cell).split(";") if f} for cell in inner]
+    cells = found["inner_of"].loc[table["finding_id"]]
+    if not cells.str.fullmatch(r"(\d+(;\d+)*)?").all():
+        wrong = cells[~cells.str.fullmatch(r"(\d+(;\d+)*)?")].iloc[0]
+        raise FoldsError(f"{path}: inner_of is {wrong!r}, expected folds with ; between them")
+    return table, [{int(f) for f in cell.split(";") if f} for cell in cells]
 
 
 def _require_both_labels(table: pd.DataFrame, rows: npt.NDArray[np.int64], what: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,9 @@ import pandas as pd
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Config
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.errors import DataError, NoduleNetError
+from nodulenet.errors import DataError, NoduleNetError, StoreError
 from nodulenet.findings.table import POINT_COLUMNS
+from nodulenet.patches.check import check_config
 from nodulenet.patches.source import LoadedSource, load_source
 from nodulenet.patches.store import PatchStore, StoreWriter, UnitResult, content_hash
 from nodulenet.patches.values import Values
@@ -69,15 +72,19 @@ def prepare(config: Config, *, progress: Progress | None = None) -> Prepared:
         DataError: the source cannot be read at all, or not one patch could be made.
     """
     progress = progress or Silent()
+    check_config(config)
     source = load_source(config)
     for note in source.findings.notes:
         progress.say(f"note: {note}")
     spec = config.patch
+    _refuse_full_disk(config, len(source.findings.table))
     writer = StoreWriter(store_folder(config, source), spec, source.values, source.description)
     units = list(_units(source))
     results: list[UnitResult] = []
     made = 0
-    transform = preparation(spec)
+    # Outside is filled in the values of the store.
+    outside = float(source.values.to_stored(spec.outside_hu))
+    transform = preparation(spec, outside=outside)
     with progress.task("prepare", len(units), "scans" if source.archive is None else "pieces") as t:
         for unit in units:
             state = _source_state(unit.path)
@@ -90,10 +97,11 @@ def prepare(config: Config, *, progress: Progress | None = None) -> Prepared:
                 made += 1
             results.append(result)
             t.advance(note=unit.name[-12:])
-    store = writer.finish(source.findings.table, results)
+    failures = [*source.findings.failures, *(f for r in results for f in r.failures)]
+    store = writer.finish(source.findings.table, results, failures)
     return Prepared(
         store=store,
-        failures=[f for r in results for f in r.failures],
+        failures=failures,
         warnings=[f"{r.unit}: {w}" for r in results for w in r.warnings],
         made=made,
         reused=len(units) - made,
@@ -121,10 +129,11 @@ def open_store(config: Config) -> PatchStore:
     return PatchStore(store_folder(config))
 
 
-def preparation(spec: PatchSpec) -> Compose:
+def preparation(spec: PatchSpec, *, outside: float | None = None) -> Compose:
     """The MONAI transform that cuts one patch: keys ``ct`` (CTVolume), ``point_lps_mm`` (3,).
 
-    The result's ``ct`` is a channel-first MetaTensor of ``spec.stored_size``, float32.
+    ``outside`` is the value outside the scan, default ``spec.outside_hu``. The result's ``ct`` is
+    a channel-first MetaTensor of ``spec.stored_size``, float32.
     """
     from nodulenet.transforms import ExtractNodulePatchd, import_monai
 
@@ -137,7 +146,7 @@ def preparation(spec: PatchSpec) -> Compose:
                 spacing_mm=spec.spacing_xyz_mm,
                 form=spec.form,
                 interpolation=spec.interpolation,
-                outside_hu=spec.outside_hu,
+                outside_hu=spec.outside_hu if outside is None else outside,
             )
         ],
         # On an error MONAI would print the data of the scan, which may be a patient's.
@@ -191,7 +200,10 @@ def _prepare_unit(
         volume: CTVolume | None = None
         if source.archive is None:
             if unit.path is None:
-                raise DataError("the scan is not there; its findings are left out")
+                raise DataError(
+                    f"no scan of that name in {source.where}; its findings are left out. Add the "
+                    f"scan and prepare again, or remove its rows"
+                )
             volume = open_ct(unit.path)
             warnings = tuple(volume.warnings)
         for position, row in zip(unit.rows.index, unit.rows.itertuples(), strict=True):
@@ -217,6 +229,21 @@ def _prepare_unit(
         source_state=state,
     )
     return result, np.stack(patches) if patches else _empty(spec)
+
+
+def _refuse_full_disk(config: Config, findings: int) -> None:
+    """Refuse beforehand what the disk cannot hold; a full disk midway helps nobody."""
+    needed = findings * math.prod(config.patch.stored_shape) * np.dtype(np.int16).itemsize
+    folder = config.store_path
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StoreError(
+            f"{config.store_path}: {findings} patches need {needed / 2**30:.1f} GB, "
+            f"{free / 2**30:.1f} GB are free; choose another disk (store=PATH), smaller patches, "
+            f"or source.negatives_per_positive"
+        )
 
 
 def _empty(spec: PatchSpec) -> npt.NDArray[np.int16]:

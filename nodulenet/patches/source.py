@@ -25,11 +25,16 @@ from nodulenet.patches.values import Values
 
 @dataclass(frozen=True)
 class LoadedSource:
-    """Findings of a configuration, with the archive when they come as patches."""
+    """Findings of a configuration, with the archive when they come as patches.
+
+    ``description`` identifies what a store of them holds, ``where`` says for people in which
+    place they were looked for.
+    """
 
     findings: Findings
     archive: PatchArchive | None
     description: dict[str, Any]
+    where: str
 
     @property
     def values(self) -> Values:
@@ -46,9 +51,12 @@ def load_source(config: Config) -> LoadedSource:
     archive: PatchArchive | None = None
     if isinstance(source, Luna16Source):
         findings = read_luna16(source, seed=config.seed)
+        where = f"{source.root}/subset0..9"
     elif isinstance(source, PointsSource):
         findings = read_points(source)
+        where = str(source.scans)
     else:
+        where = str(source.archive)
         archive = _read_archive(source)
         findings = archive.findings
         if archive.form != config.patch.form:
@@ -65,7 +73,7 @@ def load_source(config: Config) -> LoadedSource:
         "all_candidates": isinstance(source, Luna16Source)
         and source.negatives_per_positive is None,
     }
-    return LoadedSource(findings, archive, description)
+    return LoadedSource(findings, archive, description, where)
 
 
 def _read_archive(source: PatchArchiveSource | MedMnistSource) -> PatchArchive:

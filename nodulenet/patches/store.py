@@ -5,6 +5,7 @@ Layout of a store folder::
     store.json        PatchSpec, value scale, source, format number
     shards/UNIT.npy   int16, (patches, *spec.stored_shape); one file a scan (or piece of an archive)
     journal/UNIT.json which findings lie in the shard, content hashes, what failed
+    failures.json     what has no patch, and why
     index.parquet     one row a patch: the finding's columns, shard, shard_row, content_hash
 
 A shard is renamed into place before its journal is, so a unit with a journal is whole, and a
@@ -31,6 +32,8 @@ from nodulenet.errors import StoreError
 from nodulenet.patches.values import Values
 
 FORMAT = 1
+INDEX = "index.parquet"
+FAILURES = "failures.json"
 # Each open memory map holds a file descriptor; systems allow about 1,000.
 _OPEN_SHARDS = 256
 
@@ -93,6 +96,8 @@ class StoreWriter:
 
     def write(self, result: UnitResult, patches: npt.NDArray[np.int16]) -> None:
         """Store the patches of a unit, then its journal."""
+        # The index tells rows of shards: it must not outlive the shards that it was made for.
+        (self.path / INDEX).unlink(missing_ok=True)
         if len(patches):
             with (
                 atomic_path(shard_path(self.path, result.unit)) as temporary,
@@ -101,24 +106,34 @@ class StoreWriter:
                 np.save(file, patches, allow_pickle=False)
         write_json(self._journal(result.unit), {**vars(result)})
 
-    def finish(self, findings: pd.DataFrame, results: Sequence[UnitResult]) -> PatchStore:
-        """Write the index over all units and open the store.
+    def finish(
+        self,
+        findings: pd.DataFrame,
+        results: Sequence[UnitResult],
+        failures: Sequence[dict[str, str]] = (),
+    ) -> PatchStore:
+        """Write the failures and the index over all units, and open the store.
 
         Raises:
             StoreError: no unit has a patch.
         """
+        write_json(self.path / FAILURES, list(failures))
         rows = [
             {"finding_id": f, "shard": r.unit, "shard_row": i, "content_hash": h}
             for r in results
             for i, (f, h) in enumerate(zip(r.finding_ids, r.hashes, strict=True))
         ]
         if not rows:
-            raise StoreError(f"{self.path}: not one patch could be made; see the failures listed")
+            first = f"{failures[0]['what']}: {failures[0]['error']}" if failures else "no findings"
+            raise StoreError(
+                f"{self.path}: not one patch could be made; {len(failures)} failures in "
+                f"{FAILURES}, the first: {first}"
+            )
         places = pd.DataFrame(rows)
         # A source's own column of such a name would collide.
         own = findings.drop(columns=[c for c in places.columns[1:] if c in findings.columns])
         index = own.merge(places, on="finding_id", validate="one_to_one")
-        with atomic_path(self.path / "index.parquet") as temporary:
+        with atomic_path(self.path / INDEX) as temporary:
             index.to_parquet(temporary, index=False)
         return PatchStore(self.path)
 
@@ -140,22 +155,39 @@ class PatchStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         head = _read_head(self.path)
-        self.spec = PatchSpec.model_validate(head["spec"])
-        self.values = Values(**head["values"])
-        self.source: dict[str, Any] = head["source"]
-        index_file = self.path / "index.parquet"
+        try:
+            self.spec = PatchSpec.model_validate(head["spec"])
+            self.values = Values(**head["values"])
+            self.source: dict[str, Any] = head["source"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self.path / 'store.json'}: is not whole ({type(error).__name__}); remove the "
+                f"store and prepare again"
+            ) from error
+        index_file = self.path / INDEX
         if not index_file.is_file():
             raise StoreError(
                 f"{self.path}: has no index.parquet, so preparation has not finished; run "
                 f"`nodulenet prepare` again, which goes on where it stopped"
             )
-        self.index = pd.read_parquet(index_file)
+        try:
+            self.index = pd.read_parquet(index_file)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{index_file}: cannot be read ({_one_line(error)}); remove it and run `nodulenet "
+                f"prepare` again"
+            ) from error
         self._shards = self.index["shard"].to_numpy()
         self._rows = self.index["shard_row"].to_numpy()
         self._open = lru_cache(maxsize=_OPEN_SHARDS)(self._open_shard)
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def failures(self) -> list[dict[str, str]]:
+        """``{"what", "error"}`` of what has no patch."""
+        file = self.path / FAILURES
+        return list(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else []
 
     def patches(self, positions: npt.ArrayLike) -> npt.NDArray[np.int16]:
         """Stored patches of index positions: int16, (n, *spec.stored_shape)."""
@@ -196,6 +228,10 @@ def _file_name(unit: str) -> str:
     # Units are named by people (series UIDs, folders): the hash keeps the name short and safe.
     readable = "".join(c if c.isalnum() or c in "-." else "_" for c in unit)[-24:].lstrip(".")
     return f"{readable}-{hashlib.blake2b(unit.encode(), digest_size=6).hexdigest()}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _as_tuple(value: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 ValueKind = Literal["hu", "intensity"]
 _INT16 = np.iinfo(np.int16)
+_LOWEST = -1024  # a CTVolume lifts what is lower
 # Float intensities are spread over this many steps: finer than any display, within int16.
 _STEPS = 30_000
 
@@ -24,10 +25,10 @@ class Values:
 
     @classmethod
     def of_intensities(cls, array: npt.NDArray[Any]) -> Values:
-        """The scale for plain intensities: none for whole numbers, the range for floats."""
-        if np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_:
-            return cls("intensity")
+        """The scale for plain intensities: none for whole numbers that fit, else the range."""
         low, high = float(array.min()), float(array.max())
+        if not np.issubdtype(array.dtype, np.floating) and low >= _LOWEST and high <= _INT16.max:
+            return cls("intensity")
         return cls("intensity", max(high - low, 1e-12) / _STEPS, low)
 
     def to_stored(self, values: npt.ArrayLike) -> npt.NDArray[np.int16]:

@@ -10,46 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nodulenet.config.meaning import MEANINGS, LabelMeaning, Meaning
 from nodulenet.errors import UsageError
-
-LabelMeaning = Literal["candidate", "reader_rating", "outcome"]
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a label says and, as much, what it does not say."""
-
-    probability_of: str
-    explanation: str
-    class_names: tuple[str, str]
-
-
-MEANINGS: dict[str, Meaning] = {
-    "candidate": Meaning(
-        probability_of="that the position is an annotated nodule",
-        explanation=(
-            "A positive is a position that was annotated as a nodule, a negative a candidate "
-            "position that was not. This label says nothing about cancer."
-        ),
-        class_names=("not a nodule", "nodule"),
-    ),
-    "reader_rating": Meaning(
-        probability_of="that readers rate the nodule as probably malignant",
-        explanation=(
-            "The label is the opinion of radiologists who read the scan, not pathology. Agreement "
-            "with it is agreement with readers, not proof of disease."
-        ),
-        class_names=("rated benign", "rated malignant"),
-    ),
-    "outcome": Meaning(
-        probability_of="of the recorded outcome",
-        explanation=(
-            "The label is the outcome as the data source defines it (for example pathology or "
-            "follow-up). See the source for how it was established."
-        ),
-        class_names=("outcome negative", "outcome positive"),
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

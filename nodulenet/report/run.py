@@ -66,9 +66,11 @@ def report_on_run(run: Run) -> Report:
         label_meaning=config.label_meaning,
         metrics=metrics,
         predictions=predictions,
-        histories=run.histories(),
-        folds=pd.read_csv(run.path / "folds.csv", dtype={"finding_id": str, "patient_id": str}),
-        audit={"ok": all(c["ok"] for c in checks), "lines": [c["found"] for c in checks]},
+        histories=run.histories(set(metrics["models"])),
+        folds=_folds(run),
+        audit={"ok": all(c["ok"] for c in checks), "lines": [c["found"] for c in checks]}
+        if checks
+        else None,
         config_yaml=dump_config(config),
         versions=manifest.get("versions", {}),
         command=manifest.get("command", ""),
@@ -85,6 +87,13 @@ def report_on_run(run: Run) -> Report:
     return Report(path, metrics)
 
 
+def _folds(run: Run) -> pd.DataFrame:
+    file = run.path / "folds.csv"
+    if not file.is_file():
+        raise RunError(f"{file}: is missing; `nodulenet train` writes it again")
+    return pd.read_csv(file, dtype={"finding_id": str, "patient_id": str})
+
+
 def _froc_reference(run: Run, trained: dict[str, Any]) -> tuple[FrocReference | None, str]:
     """The tables for FROC where it can be computed, else why not."""
     tables = run.reference()
@@ -92,6 +101,8 @@ def _froc_reference(run: Run, trained: dict[str, Any]) -> tuple[FrocReference | 
         return None, ""
     if not trained.get("source", {}).get("all_candidates"):
         return None, "no FROC: it needs every candidate, and negatives were sampled"
+    if trained.get("failures"):
+        return None, "no FROC: it needs every scan scored, and some units failed"
     if not {"annotations", "seriesuids"} <= tables.keys():
         return None, "no FROC: the source has no annotations.csv or seriesuids.csv"
     return (
@@ -143,6 +154,7 @@ def _gallery(run: Run, predictions: pd.DataFrame, store_name: str | None) -> lis
         return []
     try:
         store = PatchStore(run.config.store_path / store_name)
+        store.patches(np.arange(len(store))[:1])
     except StoreError:
         return []  # a run may be moved without its patches; the report then has no gallery
     if store.values.kind != "hu":

@@ -19,7 +19,7 @@ from nodulenet.config.schema import Augmentation
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.seeds import child_seed, generator
-from nodulenet.transforms import ToKerasd, WindowHUd, import_monai
+from nodulenet.transforms import RandPosePlanesd, ToKerasd, WindowHUd, import_monai
 
 if TYPE_CHECKING:
     from monai.transforms import Compose, Transform
@@ -51,26 +51,42 @@ def scoring_transform(spec: PatchSpec) -> Compose:
 def training_transform(spec: PatchSpec, augment: Augmentation) -> Compose:
     """Stored patch -> model input with the configured augmentation."""
     mt = import_monai().transforms
+    steps: list[Transform] = (
+        [_pose_of_planes(spec, augment)] if spec.form == "2.5d" else _pose(spec, augment)
+    )
+    if augment.hu_offset:
+        steps.append(mt.RandShiftIntensityd(KEY, offsets=augment.hu_offset, prob=1.0))
+    if augment.noise:
+        steps.append(mt.RandGaussianNoised(KEY, std=augment.noise, prob=1.0, sample_std=False))
+    return mt.Compose([*steps, *_to_input(spec)])
+
+
+def _pose(spec: PatchSpec, augment: Augmentation) -> list[Transform]:
+    """Shift, mirrors and turns of a cube or a plane by MONAI's own transforms."""
+    mt = import_monai().transforms
     axes = len(spec.size)
-    steps: list[Transform] = []
-    trim = spec.margin_voxels - augment.shift_voxels
-    if trim:
-        # Leave just the margin that the largest shift may use.
-        steps.append(
-            mt.CenterSpatialCropd(KEY, roi_size=[n + 2 * augment.shift_voxels for n in spec.size])
-        )
+    # Leave just the margin that the largest shift may use.
+    room = [n + 2 * augment.shift_voxels for n in spec.size]
+    steps: list[Transform] = [mt.CenterSpatialCropd(KEY, roi_size=room)]
     if augment.shift_voxels:
         steps.append(mt.RandSpatialCropd(KEY, roi_size=spec.size, random_size=False))
     if augment.flips:
         steps.extend(mt.RandFlipd(KEY, prob=0.5, spatial_axis=axis) for axis in range(axes))
     if augment.rotations:
-        # y and x are the last two axes of every form.
-        steps.append(mt.RandRotate90d(KEY, prob=0.75, max_k=3, spatial_axes=(axes - 2, axes - 1)))
-    if augment.hu_offset:
-        steps.append(mt.RandShiftIntensityd(KEY, offsets=augment.hu_offset, prob=1.0))
-    if augment.noise:
-        steps.append(mt.RandGaussianNoised(KEY, std=augment.noise, prob=1.0))
-    return mt.Compose([*steps, *_to_input(spec)])
+        # y and x are the last two axes.
+        turn = mt.RandRotate90d(KEY, prob=0.75, max_k=3, spatial_axes=(axes - 2, axes - 1))
+        steps.append(turn)
+    return steps
+
+
+def _pose_of_planes(spec: PatchSpec, augment: Augmentation) -> Transform:
+    return RandPosePlanesd(
+        KEY,
+        spec.size,
+        flips=augment.flips,
+        rotations=augment.rotations,
+        max_shift=augment.shift_voxels,
+    )
 
 
 def _to_input(spec: PatchSpec) -> list[Transform]:
@@ -119,6 +135,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self._positions, self._labels = positions, labels
         self._batch_size, self._seed = batch_size, seed
         self.class_weight: dict[int, float] | None = None
+        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
         self._positives, self._negatives = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
         if negatives_per_positive is None:
             self._drawn = len(self._negatives)
@@ -138,9 +155,12 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The rows of an epoch in the order in which they are used."""
-        random = generator(self._seed, "shuffle", epoch)
-        drawn = random.permutation(self._negatives)[: self._drawn]
-        return random.permutation(np.concatenate([self._positives, drawn]))
+        if self._order is None or self._order[0] != epoch:
+            random = generator(self._seed, "shuffle", epoch)
+            drawn = random.permutation(self._negatives)[: self._drawn]
+            rows = random.permutation(np.concatenate([self._positives, drawn]))
+            self._order = (epoch, rows)
+        return self._order[1]
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
         rows = self.order(self.epoch)[index * self._batch_size : (index + 1) * self._batch_size]

@@ -18,11 +18,12 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Config, ModelConfig
 from nodulenet.errors import ConfigError, FoldsError, NoduleNetError, RunError
 from nodulenet.findings.labels import apply_label_rule
-from nodulenet.models.registry import build_model, get_model
+from nodulenet.models.registry import build_model
 from nodulenet.patches.audit import Audit, audit_folds
+from nodulenet.patches.check import check_config
 from nodulenet.patches.folds import Folds, Parts, make_folds
 from nodulenet.patches.prepare import store_folder
-from nodulenet.patches.source import load_source
+from nodulenet.patches.source import LoadedSource, load_source
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.progress import Progress, Silent
@@ -69,34 +70,38 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
         RunError: the directory belongs to another configuration, or not one unit ended well.
     """
     progress = progress or Silent()
-    _check_models(config)
+    check_config(config)
     source = load_source(config)
     store = PatchStore(store_folder(config, source))
-    run = Run.create(config)
-    findings, folds = labelled_folds(config, store, run)
+    run = Run.of(config)
+    findings, folds = labelled_folds(config, source, store, run)
     for note in (*source.findings.notes, *folds.notes):
         progress.say(f"note: {note}")
-    audit = audit_folds(findings, folds, allow_shared_patients=config.folds.allow_shared_patients)
-    if not audit.patients_ok and not config.folds.allow_shared_patients:
+    shared_allowed = config.folds.allow_shared_patients
+    audit = audit_folds(findings, folds, allow_shared_patients=shared_allowed)
+    if not audit.patients_ok and not shared_allowed:
         found = next(c["found"] for c in audit.checks if not c["ok"])
         raise FoldsError(
             f"{found}; patients on two sides inflate every figure. Correct the folds, or set "
             f"folds.allow_shared_patients=true and the report will say so in red"
         )
-    run.copy_reference(source.findings.reference)
     set_threads(config.train.threads)
+    run.begin(folds)
+    run.copy_reference(source.findings.reference)
+    run.record("prepare", {"store": store.path.name, "failures": store.failures()})
     units = [Unit(m.key, f) for m in config.models for f in folds.folds]
-    identity = _identity(store, folds)
+    data = _data_hash(findings, folds)
     finished: list[Unit] = []
     failures: list[dict[str, str]] = []
     made = 0
-    todo = [u for u in units if not run.finished(u, identity)]
+    todo = [u for u in units if not run.finished(u, _identity(config, u, data))]
     with progress.task("train", len(todo) * config.train.epochs, "epochs") as task:
         for unit in units:
             if unit not in todo:
                 finished.append(unit)
                 continue
             advance = partial(_tell, task, unit)
+            identity = _identity(config, unit, data)
             try:
                 _train_unit(run, unit, store, findings, folds, identity, advance)
                 finished.append(unit)
@@ -112,7 +117,7 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
         {
             "store": store.path.name,
             "source": store.source,
-            "folds_hash": _folds_hash(folds),
+            "data_hash": data,
             "audit": list(audit.checks),
             "notes": [*source.findings.notes, *folds.notes],
             "units": len(finished),
@@ -124,27 +129,27 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
     )
 
 
-def labelled_folds(config: Config, store: PatchStore, run: Run) -> tuple[pd.DataFrame, Folds]:
-    """The labelled rows of the store's index (with ``position``), and their folds.
+def labelled_folds(
+    config: Config, source: LoadedSource, store: PatchStore, run: Run
+) -> tuple[pd.DataFrame, Folds]:
+    """The labelled findings that have a patch (with its ``position``), and their folds.
 
-    ``folds.csv`` of the run is made once and read ever after.
+    Labels, patients and diameters are the source's of today, not those of the day of preparation.
+    ``folds.csv`` of a run with results is read, so that it stays what it was.
     """
-    index = store.index.assign(
-        label=apply_label_rule(store.index, config.label_rule),
-        position=np.arange(len(store.index)),
-    )
-    findings = index[index["label"].notna()].reset_index(drop=True)
+    places = store.index[["finding_id", "content_hash"]].assign(position=np.arange(len(store)))
+    table = source.findings.table.merge(places, on="finding_id")
+    table["label"] = apply_label_rule(table, config.label_rule)
+    findings = table[table["label"].notna()].reset_index(drop=True)
     if findings.empty:
         raise FoldsError(
-            f"{store.path}: none of its {len(index)} findings has a label; give label_rule"
+            f"{store.path}: none of its {len(table)} findings has a label; give label_rule"
         )
-    file = run.path / "folds.csv"
     settings = config.folds
-    if file.is_file():
+    if run.has_results():
+        file = run.path / "folds.csv"
         settings = settings.model_copy(update={"kind": "file", "path": file})
     folds = make_folds(findings, settings, seed=config.seed)
-    if not file.is_file():
-        folds.save(file)
     return findings, Folds(folds.table, config.folds.kind, folds.notes)
 
 
@@ -278,37 +283,30 @@ def _predictions(
     )
 
 
-def _check_models(config: Config) -> None:
-    rank = 3 if config.patch.form == "3d" else 2
-    for i, model in enumerate(config.models):
-        try:
-            entry = get_model(model.name)
-        except (KeyError, ValueError) as error:
-            raise ConfigError(f"models.{i}.name: {error}") from error
-        if entry.rank != rank:
-            raise ConfigError(
-                f"models.{i}.name: {model.name} takes {entry.rank}D patches, but patch.form is "
-                f"{config.patch.form}"
-            )
-        small = min(config.patch.size)
-        if small < entry.minimum_extent:
-            raise ConfigError(
-                f"patch.size: {list(config.patch.size)} is too small for {model.name}, which needs "
-                f"at least {entry.minimum_extent} voxels along every axis"
-            )
-
-
 def _positives(labels: npt.NDArray[np.int64], parts: Parts) -> dict[str, int]:
     return {name: int(labels[rows].sum()) for name, rows in vars(parts).items()}
 
 
-def _folds_hash(folds: Folds) -> str:
-    text = folds.table.to_csv(index=False)
+def _data_hash(findings: pd.DataFrame, folds: Folds) -> str:
+    """Of all that units are trained on: the patches' contents, labels, patients and folds."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(folds.table.to_csv(index=False).encode())
+    digest.update("".join(findings["content_hash"]).encode())
+    return digest.hexdigest()
+
+
+def _identity(config: Config, unit: Unit, data: str) -> str:
+    """Of a unit: equal exactly when training it again would give the same model."""
+    model = next(m for m in config.models if m.key == unit.model)
+    settings = [
+        config.seed,
+        data,
+        config.patch.model_dump(mode="json"),
+        config.train.model_dump(mode="json"),
+        model.model_dump(mode="json"),
+    ]
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _identity(store: PatchStore, folds: Folds) -> str:
-    return json.dumps([store.path.name, _folds_hash(folds)])
 
 
 def _tell(task: Any, unit: Unit, row: dict[str, float]) -> None:

@@ -83,6 +83,11 @@ class InnerValidation(keras.callbacks.Callback):
                 f"epoch {epoch + 1}: the loss is {loss}; lower train.learning_rate or set "
                 f"train.clip_norm"
             )
+        if epoch == 0 and np.ptp(probability) == 0:
+            raise RunError(
+                f"epoch 1: the model answers {probability[0]:.3g} for every inner finding, so it "
+                f"does not learn; use head_activation=linear, he_normal or another seed"
+            )
         clipped = np.clip(probability.astype(np.float64), _EPSILON, 1 - _EPSILON)
         right = np.where(self._labels == 1, clipped, 1 - clipped)
         row = {

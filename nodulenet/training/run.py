@@ -3,7 +3,8 @@
 Layout::
 
     config.yaml            the resolved configuration
-    manifest.json          command, versions, hashes of inputs, what was done, what failed
+    manifest.json          command, versions, hash of the configuration, what was done,
+                           what failed
     folds.csv              who is where
     units/MODEL/fold-K/    model.keras, history.csv, predictions.csv, unit.json (written last)
     predictions.csv        all units: inner and outer rows of every model
@@ -19,6 +20,7 @@ import json
 import platform
 import shutil
 import sys
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +33,11 @@ from nodulenet.atomic import atomic_path, write_json
 from nodulenet.config.load import load_config, save_config
 from nodulenet.config.schema import Config
 from nodulenet.errors import ConfigError, RunError
+from nodulenet.patches.folds import Folds
 from nodulenet.versions import versions
 
 # What may change between two calls on one run without changing its results.
+# Models are compared unit by unit.
 _FREE_FIELDS = {"name", "run", "store", "evaluate", "models"}
 
 
@@ -49,26 +53,35 @@ class Unit:
 
 
 class Run:
-    """A run directory. Make one with :meth:`create`, open a finished one with :meth:`open`."""
+    """A run directory: :meth:`of` a configuration to train it, :meth:`open` to read it."""
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
 
     @classmethod
-    def create(cls, config: Config) -> Run:
-        """The directory of ``config``, new or continued.
+    def of(cls, config: Config) -> Run:
+        """The directory of ``config``, new or to be continued; nothing is written yet.
 
         Raises:
-            RunError: the directory holds a run whose results this configuration would not give.
+            RunError: the directory holds results that this configuration would not give.
         """
-        path = config.run
-        file = path / "config.yaml"
-        if file.is_file():
-            _refuse_other_config(file, config)
-        path.mkdir(parents=True, exist_ok=True)
-        save_config(config, file)
-        return cls(path, config)
+        run = cls(config.run, config)
+        if config.run.exists() and not config.run.is_dir():
+            raise RunError(f"{config.run}: is a file, expected a folder for the run (run=PATH)")
+        if run.has_results():
+            _refuse_other_config(config.run / "config.yaml", config)
+        return run
+
+    def begin(self, folds: Folds) -> None:
+        """Write ``config.yaml`` and ``folds.csv``, once it is clear that training can start."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        save_config(self.config, self.path / "config.yaml")
+        folds.save(self.path / "folds.csv")
+
+    def has_results(self) -> bool:
+        """Whether a unit has been finished here; before that, everything may still change."""
+        return any(self.path.glob("units/*/fold-*/unit.json"))
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -91,19 +104,22 @@ class Run:
         return self.path / "units" / unit.model / f"fold-{unit.fold}"
 
     def finished(self, unit: Unit, identity: str) -> bool:
-        """Whether the unit is whole and was trained on this very input.
+        """Whether the unit is whole and was trained with these settings on this very input.
 
         Raises:
-            RunError: it is whole, but on other folds or another store.
+            RunError: it is whole, but of other settings, folds or patches.
         """
         file = self.unit_folder(unit) / "unit.json"
         if not file.is_file():
             return False
-        found = json.loads(file.read_text(encoding="utf-8")).get("identity")
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))["identity"]
+        except (ValueError, KeyError, TypeError):
+            return False  # damaged: it is trained again
         if found != identity:
             raise RunError(
-                f"{file.parent}: was trained on other folds or another store; give another run "
-                f"directory (run=PATH) or remove this folder"
+                f"{file.parent}: was trained with other settings, folds or patches; give another "
+                f"run directory (run=PATH) or remove this folder"
             )
         return True
 
@@ -124,12 +140,14 @@ class Run:
                 table.to_csv(temporary, index=False)
         write_json(folder / "unit.json", facts)
 
-    def histories(self) -> dict[str, dict[int, pd.DataFrame]]:
-        """Learning curves of the finished units, by model and fold."""
+    def histories(self, models: Container[str]) -> dict[str, dict[int, pd.DataFrame]]:
+        """Learning curves of the finished units of these models, by model and fold."""
         result: dict[str, dict[int, pd.DataFrame]] = {}
         for file in sorted(self.path.glob("units/*/fold-*/history.csv")):
-            fold = int(file.parent.name.removeprefix("fold-"))
-            result.setdefault(file.parent.parent.name, {})[fold] = pd.read_csv(file)
+            model = file.parent.parent.name
+            if model in models and (file.parent / "unit.json").is_file():
+                fold = int(file.parent.name.removeprefix("fold-"))
+                result.setdefault(model, {})[fold] = pd.read_csv(file)
         return result
 
     def gather_predictions(self, units: list[Unit]) -> pd.DataFrame:
@@ -162,10 +180,9 @@ class Run:
         if not file.is_file():
             return {}
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise RunError(f"{file}: is damaged ({error}); remove it and run again") from error
-        return dict(content)
 
     def record(self, stage: str, facts: dict[str, Any]) -> None:
         """Note in ``manifest.json`` that a stage ended, with its facts and failures."""
@@ -201,8 +218,6 @@ def _refuse_other_config(file: Path, config: Config) -> None:
             {k: v for k, v in new.items() if k not in _FREE_FIELDS},
         )
     )
-    models = {m.key: m for m in before.models}
-    changed += [f"models.{m.key}" for m in config.models if models.get(m.key, m) != m]
     if changed:
         raise RunError(
             f"{file.parent}: holds a run of another configuration ({', '.join(changed[:5])} "

@@ -87,6 +87,9 @@ def test_shipped_configurations_are_shown_as_they_are() -> None:
         (["classify", "a.mhd", "--model", "gone", "--point", "1,2"], 2, "expected three numbers"),
         (["classify", "a.mhd", "--model", "gone", "--point", "1,2,3"], 3, "holds no run"),
         (["classify", "--patches", "p.npz", "--model", "gone"], 2, "--patches needs --table"),
+        (["prepare", "demo", "patch.windows=[lungg]"], 2, "patch.windows: "),
+        (["prepare", "demo", "models=[squeezenet_9]"], 2, "models.0.name: Unknown model"),
+        (["prepare", "demo", "models.0.label=../x"], 2, "models.0.label"),
         (["frobnicate"], 2, "No such command"),
     ],
 )
@@ -117,10 +120,13 @@ def test_classify_prints_csv_or_json_and_tells_what_the_probability_is(
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(io.StringIO(done.stdout))
     assert table["probability"].between(0, 1).all()
-    assert "not that it is cancer" in done.stderr
+    assert "probability that the position is an annotated nodule" in done.stderr
     ras = f"{-row['x_lps_mm']},{-row['y_lps_mm']},{row['z_lps_mm']}"
     points = tmp_path / "points.csv"
-    points.write_text(f"finding_id,x,y,z\nmine,{ras}\nfar,9999,0,0\n")
+    uid = row["scan_id"]
+    points.write_text(
+        f"finding_id,scan_id,x,y,z\nmine,{uid},{ras}\nfar,{uid},9999,0,0\nother,1.2.3,{ras}\n"
+    )
     done = nodulenet(
         "classify", scan, "--points", points, "--space", "ras", "--model", small_run.path, "--json"
     )
@@ -128,6 +134,7 @@ def test_classify_prints_csv_or_json_and_tells_what_the_probability_is(
     content = json.loads(done.stdout)
     assert content["answers"][0]["finding_id"] == "mine"
     assert content["answers"][0]["probability"] == pytest.approx(table["probability"][0], abs=1e-6)
+    assert len(content["answers"]) == 1  # the third point is of another scan
     assert content["failures"][0]["what"] == "finding far"
     assert content["use"] == "research use only"
     done = nodulenet("classify", scan, "--point", "9999,0,0", "--model", small_run.path)

@@ -91,6 +91,7 @@ def test_the_sample_of_negatives_keeps_all_positives_and_depends_on_the_seed(
         ("1.1,50,20,30,0", "1.1,50,20,30,2", "line 3, column 'class'"),
         ("1.1,50,20,30,0", ",50,20,30,0", "line 3, column 'seriesuid': found nothing"),
         ("class\n", "kind\n", "column 'class' is missing"),
+        ("1.1,50,20,30,0", "1.1,50,20,30,0,", "Expected 5 fields in line 3, saw 6"),
     ],
 )
 def test_a_wrong_row_is_named_by_line_and_column(
@@ -118,4 +119,15 @@ def test_a_missing_folder_an_empty_one_and_an_empty_table(folder: Path, tmp_path
         read_luna16(source(folder))
     (folder / "candidates_V2.csv").unlink()
     with pytest.raises(FindingsError, match="there is no such file"):
+        read_luna16(source(folder))
+
+
+def test_commas_at_every_line_end_do_not_shift_the_columns(folder: Path) -> None:
+    """pandas would take the first column for row names and shift all coordinates by one."""
+    file = folder / "candidates_V2.csv"
+    header, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([header, *(f"{row}," for row in rows)]) + "\n")
+    assert list(read_luna16(source(folder)).table["x_lps_mm"]) == [12, 50, -5, 90, 1]
+    file.write_text("\n".join([header, *(f"{row},7" for row in rows)]) + "\n")
+    with pytest.raises(FindingsError, match="more fields than the header"):
         read_luna16(source(folder))

@@ -3,13 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from nodulenet.config.schema import PointsSource
+from nodulenet.config.schema import LabelRule, PointsSource
 from nodulenet.ct import open_ct
 from nodulenet.errors import DataError, FindingsError
-from nodulenet.findings.points import read_points, read_points_csv
+from nodulenet.findings.labels import apply_label_rule
+from nodulenet.findings.points import points_of_scan, read_points, read_points_csv
 
 
 @pytest.fixture
@@ -65,10 +67,30 @@ def test_a_scan_id_is_no_path(scans: Path, tmp_path: Path) -> None:
         read_points(PointsSource(kind="points", scans=scans / "no", points=file))
 
 
-def test_voxel_points_of_an_absent_scan_are_left_out_and_told(scans: Path, tmp_path: Path) -> None:
+def test_voxel_points_of_an_absent_scan_are_listed(scans: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("scan_id,x,y,z\na,1,2,3\nb,1,2,3\n")
     found = read_points(PointsSource(kind="points", scans=scans, points=file, space="voxel"))
     assert list(found.table["scan_id"]) == ["a"]
-    assert "1 points left out" in found.notes[0]
+    assert found.failures[0]["what"] == "scan b (1 findings)"
     assert open_ct(found.scans["a"]).shape == (8, 10, 12)
+
+
+def test_words_and_ratings_in_a_label_column_wait_for_a_rule(scans: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("scan_id,x,y,z,label\na,1,2,3,benign\na,1,2,4,malignant\n")
+    table = read_points(PointsSource(kind="points", scans=scans, points=file)).table
+    assert table["label"].isna().all()
+    rule = LabelRule(column="label", negative=["benign"], positive=["malignant"])
+    assert list(apply_label_rule(table, rule)) == [0, 1]
+    file.write_text("scan_id,x,y,z,label\na,1,2,3,0\na,1,2,4,1\n")
+    table = read_points(PointsSource(kind="points", scans=scans, points=file)).table
+    assert list(table["label"]) == [0, 1]
+
+
+def test_points_of_other_scans_are_not_taken_for_this_one() -> None:
+    rows = pd.DataFrame({"seriesuid": ["1.2", "1.3"], "x": [1, 2], "y": 0, "z": 0})
+    assert list(points_of_scan(rows, "1.3", "p.csv")["x"]) == [2]
+    assert len(points_of_scan(rows.drop(columns="seriesuid"), "1.3", "p.csv")) == 2
+    with pytest.raises(FindingsError, match=r"names no point of the scan 9; it names 1\.2, 1\.3"):
+        points_of_scan(rows, "9", "p.csv")

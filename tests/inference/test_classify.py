@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from nodulenet.ct import open_ct
-from nodulenet.errors import BundleError, ConfigError, DataError, StoreError
+from nodulenet.ct import extract_patch, open_ct
+from nodulenet.errors import BundleError, ConfigError, DataError, StoreError, UsageError
 from nodulenet.evaluation.calibration import fit_platt
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.classify import classify, classify_patches
@@ -91,28 +91,27 @@ def test_given_patches_are_answered_row_by_row(small_run: Run, tmp_path: Path) -
     """Patches cut by hand at the model's spacing give what the scan itself gives."""
     path, rows = some_scan(small_run)
     volume = open_ct(path)
-    from nodulenet.ct import extract_patch
-
     points = rows[POINT].to_numpy()[:4]
     patches = [extract_patch(volume, p, (41, 41), (1.25, 1.25, 1), form="2d") for p in points]
     np.savez(tmp_path / "p.npz", hu=np.rint(patches).astype(np.int16))
     pd.DataFrame({"spacing_x_mm": 1.25, "spacing_y_mm": [1.25] * 4, "who": list("abcd")}).to_csv(
         tmp_path / "t.csv", index=False
     )
-    from nodulenet.config.schema import ArchiveColumns
-
-    columns = ArchiveColumns(
-        patient_id=None, spacing_x_mm="spacing_x_mm", spacing_y_mm="spacing_y_mm"
-    )
-    found = classify_patches(
-        tmp_path / "p.npz", tmp_path / "t.csv", small_run.path, columns=columns
-    ).table
+    columns = {"spacing_x_mm": "spacing_x_mm", "spacing_y_mm": "spacing_y_mm"}
+    archive, table = tmp_path / "p.npz", tmp_path / "t.csv"
+    found = classify_patches(archive, table, small_run.path, columns=columns).table
+    constant = classify_patches(archive, table, small_run.path, spacing_mm=(1.25, 1.25)).table
+    np.testing.assert_array_equal(found["probability"], constant["probability"])
     expected = classify(path, points, small_run.path).table["probability"]
     np.testing.assert_allclose(found["probability"], expected, atol=1e-3)
     assert list(found["who"]) == list("abcd")
-    np.savez(tmp_path / "p.npz", hu=np.zeros((4, 9, 9, 9), dtype=np.int16) - 900)
-    with pytest.raises((StoreError, DataError), match=r"spacing|3d patches"):
-        classify_patches(tmp_path / "p.npz", tmp_path / "t.csv", small_run.path, columns=columns)
+    with pytest.raises(StoreError, match="the spacing of the patches is not known"):
+        classify_patches(archive, table, small_run.path)
+    with pytest.raises(UsageError, match="columns are patient_id"):
+        classify_patches(archive, table, small_run.path, columns={"nonsense": "x"})
+    np.savez(archive, hu=np.zeros((4, 9, 9, 9), dtype=np.int16) - 900)
+    with pytest.raises(DataError, match="holds 3d patches"):
+        classify_patches(archive, table, small_run.path, spacing_mm=(1, 1, 1))
 
 
 def test_a_changed_or_incomplete_bundle_is_refused(small_run: Run, tmp_path: Path) -> None:
@@ -132,6 +131,8 @@ def test_a_changed_or_incomplete_bundle_is_refused(small_run: Run, tmp_path: Pat
     content = json.loads(file.read_text())
     for wrong, message in (
         (content | {"format": 99}, "has format 99"),
+        (content | {"models": {}}, "is not whole"),
+        (content | {"label_meaning": "cancer"}, "is not whole"),
         ({k: v for k, v in content.items() if k != "spec"}, "is not whole"),
         ([], "has format None"),
     ):

@@ -50,7 +50,7 @@ def tree(folder: Path, **source: Any) -> dict[str, Any]:
         }
         | source,
         "label_rule": {"column": "rating", "negative": [1, 2], "positive": [4, 5]},
-        "patch": {"form": "2d", "size": [15, 15], "spacing_mm": 0.7, "margin_voxels": 1},
+        "patch": {"form": "2d", "size": [21, 21], "spacing_mm": 0.7, "margin_voxels": 1},
         "models": ["squeezenodule_v1"],
         "train": {"augment": {"shift_voxels": 1}},
     }
@@ -68,9 +68,9 @@ def test_patches_are_resampled_by_their_own_spacing_as_simpleitk_does(archive: P
         image = sitk.GetImageFromArray(array[row].astype(np.float32))
         image.SetSpacing((spacing, spacing))
         centre = image.TransformContinuousIndexToPhysicalPoint((15.0, 15.0))
-        grid = sitk.Image(17, 17, sitk.sitkFloat32)
+        grid = sitk.Image(23, 23, sitk.sitkFloat32)
         grid.SetSpacing((0.7, 0.7))
-        grid.SetOrigin([c - 8 * 0.7 for c in centre])
+        grid.SetOrigin([c - 11 * 0.7 for c in centre])
         expected = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, -1024.0)
         found = store.patches([row])[0]
         assert np.abs(found - sitk.GetArrayFromImage(expected)).max() <= 0.51  # int16 rounding
@@ -137,7 +137,7 @@ def test_hu_pass_unchanged_and_are_cut_at_int16() -> None:
 
 
 def test_a_form_that_the_archive_does_not_have_is_a_config_error(archive: Path) -> None:
-    wrong = tree(archive) | {"patch": {"form": "3d", "size": [21, 21, 21]}}
+    wrong = tree(archive) | {"patch": {"size": [21, 21, 21]}, "models": ["squeezenodule_v1_3d"]}
     with pytest.raises(ConfigError, match=r"patch\.form: is 3d, but .* holds 2d"):
         prepare(Config.model_validate(wrong))
 

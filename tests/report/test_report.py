@@ -284,19 +284,16 @@ def test_models_whose_names_differ_in_signs_only_keep_their_figures(tmp_path: Pa
     assert {"learning-v2.svg", "learning-v2-2.svg", "probabilities-v2-2.png"} <= names
 
 
-def test_crossing_patients_are_shown_in_red_even_when_the_audit_did_not_look(
-    tmp_path: Path,
-) -> None:
+def test_crossing_patients_are_a_leak_unless_an_audit_saw_them_left_out(tmp_path: Path) -> None:
     made = content()
-    leaking = made.predictions.assign(fold=np.arange(len(made.predictions)) % 3)
-    path = write_report(
-        tmp_path / "r.html",
-        dataclasses.replace(made, predictions=leaking, audit={"ok": True, "lines": ["fine"]}),
-    )
-    page = Page(path.read_text(encoding="utf-8"))
-    banner = [d for d in page.all("div") if d.get("class") == "banner"]
-    assert banner == [{"class": "banner", "role": "alert"}]
-    assert "60 patients have findings in more than one fold: p0, p1" in page.text
+    table = made.predictions.assign(fold=np.arange(len(made.predictions)) % 3)
+    crossing = "60 patients have findings in more than one fold: p0, p1"
+    for audit, red in ((None, True), ({"ok": True, "lines": ["left out"]}, False)):
+        shown = dataclasses.replace(made, predictions=table, audit=audit)
+        page = Page(write_report(tmp_path / "r.html", shown).read_text(encoding="utf-8"))
+        banner = [d for d in page.all("div") if d.get("class") == "banner"]
+        assert banner == ([{"class": "banner", "role": "alert"}] if red else [])
+        assert crossing in page.text
 
 
 def test_a_table_without_patients_is_not_called_checked(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from nodulenet.config.schema import Config
 from nodulenet.errors import ConfigError, FoldsError, RunError, StoreError
-from nodulenet.patches.folds import Folds
 from nodulenet.training import kfold
 from nodulenet.training.run import Run, Unit
 
@@ -43,7 +42,7 @@ def test_the_run_holds_what_it_should(small_run: Run) -> None:
     manifest = small_run.manifest()
     assert manifest["versions"]["keras"]
     assert manifest["failures"] == []
-    assert set(manifest["stages"]) == {"train", "evaluate"}
+    assert set(manifest["stages"]) == {"prepare", "train", "evaluate"}
     assert all(c["ok"] for c in manifest["stages"]["train"]["audit"])
     assert str(Path.home()) not in manifest["command"]
 
@@ -177,8 +176,55 @@ def test_another_configuration_does_not_mix_into_a_run(
     with pytest.raises(RunError, match=r"another configuration \(train\.epochs differ\)"):
         kfold.train(Config.model_validate(other))
     other = small_tree | {"models": [{"name": "squeezenodule_v1", "dropout_rate": 0.1}]}
-    with pytest.raises(RunError, match=r"models\.squeezenodule_v1 differ"):
+    with pytest.raises(RunError, match="was trained with other settings, folds or patches"):
         kfold.train(Config.model_validate(other))
+
+
+def test_before_the_first_result_everything_may_still_change(
+    small_run: Run,
+    small_tree: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A first call that fails must not forbid the remedy that it names."""
+
+    def fails(*_: object) -> None:
+        raise RunError("lower train.learning_rate")
+
+    monkeypatch.setattr(kfold, "_train_unit", fails)
+    with pytest.raises(RunError, match="not one model was trained"):
+        kfold.train(changed(small_tree, tmp_path))
+    with pytest.raises(RunError, match="not one model was trained"):
+        kfold.train(changed(small_tree, tmp_path, learning_rate=1e-4))
+
+
+def test_patients_are_those_of_today_not_of_the_day_of_preparation(
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patient table that came after preparation: its two series must not be on two sides."""
+    source = small_tree["source"]
+    table = pd.read_csv(Path(source["root"]) / "patients.csv", dtype=str)
+    table["patient_id"] = [f"joined-{i // 2}" for i in range(len(table))]
+    table.to_csv(tmp_path / "patients.csv", index=False)
+    tree = small_tree | {
+        "source": source | {"patients": str(tmp_path / "patients.csv")},
+        "folds": {"kind": "grouped", "count": 2},
+    }
+    monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
+    monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
+    done = kfold.train(changed(tree, tmp_path))
+    assert set(done.folds.table["patient_id"]) <= set(table["patient_id"])
+    assert done.folds.table.groupby("patient_id")["fold"].nunique().max() == 1
+
+
+def test_failures_of_preparation_stand_in_the_manifest(
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [{"what": "scan 1.2 (3 findings)", "error": "is gone"}]
+    monkeypatch.setattr(kfold.PatchStore, "failures", lambda _: lost)
+    monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
+    monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
+    assert kfold.train(changed(small_tree, tmp_path)).run.manifest()["failures"] == lost
 
 
 def test_shared_patients_stop_the_training_unless_allowed(
@@ -244,4 +290,3 @@ def test_findings_without_any_label_are_refused(
     }
     with pytest.raises(FoldsError, match="has a label; give label_rule"):
         kfold.train(changed(tree, tmp_path))
-    assert isinstance(Folds(pd.DataFrame({"fold": [0, -1]}), "x").folds, list)

@@ -1,0 +1,36 @@
+"""What a schema cannot know: whether windows and models exist and fit. Told before any work."""
+
+from __future__ import annotations
+
+from nodulenet.config.schema import Config
+from nodulenet.ct.windows import resolve_windows
+from nodulenet.errors import ConfigError, UsageError
+from nodulenet.models.registry import get_model
+
+
+def check_config(config: Config) -> None:
+    """Refuse a configuration that preparation or training would fail on later.
+
+    Raises:
+        ConfigError: an unknown window or model, a model of another rank, too small patches.
+    """
+    try:
+        resolve_windows(list(config.patch.windows))
+    except UsageError as error:
+        raise ConfigError(f"patch.windows: {error}") from None
+    rank = 3 if config.patch.form == "3d" else 2
+    for i, model in enumerate(config.models):
+        try:
+            entry = get_model(model.name)
+        except UsageError as error:
+            raise ConfigError(f"models.{i}.name: {error}") from None
+        if entry.rank != rank:
+            raise ConfigError(
+                f"models.{i}.name: {model.name} takes {entry.rank}D patches, but patch.form is "
+                f"{config.patch.form}"
+            )
+        if min(config.patch.size) < entry.minimum_extent:
+            raise ConfigError(
+                f"patch.size: {list(config.patch.size)} is too small for {model.name}, which needs "
+                f"at least {entry.minimum_extent} voxels along every axis"
+            )
