@@ -174,8 +174,9 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
         write_text(out, text + "\n")
     else:
         typer.echo(text)
-    say(
-        f"{answers.model}: {answers.meaning}, at the training's prevalence of "
-        f"{answers.prevalence:.0%}; research use only"
-    )
+    if len(table):
+        say(
+            f"{answers.model}: {answers.meaning}, at the training's prevalence of "
+            f"{answers.prevalence:.0%}; research use only"
+        )
     end(answers.failures, done=len(table))

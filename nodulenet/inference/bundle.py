@@ -130,9 +130,8 @@ class Bundle:
 
     def _load(self, model: BundledModel) -> list[Any]:
         if model.key not in self._loaded:
-            import keras
-
             import nodulenet.models  # noqa: F401 - registers the classes of the saved models
+            from nodulenet.training.backend import keras
 
             loaded = []
             for name, expected in zip(model.files, model.hashes, strict=True):

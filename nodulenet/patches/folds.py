@@ -21,6 +21,8 @@ from nodulenet.findings.reading import read_csv, refuse_rows
 from nodulenet.seeds import child_seed
 
 TRAINING_ONLY = -1
+# "0;3", and "3.0" as other tools write a column of numbers that has gaps.
+_INNER_OF = r"(\d+(\.0)?(;\d+(\.0)?)*)?"
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _grouped(
         if holders < count:
             raise FoldsError(
                 f"{holders} patients have a finding of label {label}, expected at least {count} "
-                f"for {count} folds; use fewer folds (folds.count) or more data"
+                f"for {count} pieces; use fewer folds, a larger folds.inner_fraction or more data"
             )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=child_seed(seed, *names))
     piece = np.empty(len(table), dtype=np.int64)
@@ -172,10 +174,12 @@ def _read(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[set[int]]
     if "inner_of" not in found.columns:
         return table, [set() for _ in range(len(table))]
     cells = found["inner_of"].loc[table["finding_id"]]
-    if not cells.str.fullmatch(r"(\d+(;\d+)*)?").all():
-        wrong = cells[~cells.str.fullmatch(r"(\d+(;\d+)*)?")].iloc[0]
-        raise FoldsError(f"{path}: inner_of is {wrong!r}, expected folds with ; between them")
-    return table, [{int(f) for f in cell.split(";") if f} for cell in cells]
+    wrong = ~cells.str.fullmatch(_INNER_OF)
+    if wrong.any():
+        raise FoldsError(
+            f"{path}: inner_of is {cells[wrong].iloc[0]!r}, expected folds with ; between them"
+        )
+    return table, [{int(float(f)) for f in cell.split(";") if f} for cell in cells]
 
 
 def _require_both_labels(table: pd.DataFrame, rows: npt.NDArray[np.int64], what: str) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +18,7 @@ from nodulenet.config.schema import Augmentation
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.seeds import child_seed, generator
+from nodulenet.training.backend import keras
 from nodulenet.transforms import RandPosePlanesd, ToKerasd, WindowHUd, import_monai
 
 if TYPE_CHECKING:

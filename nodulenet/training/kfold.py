@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -28,6 +27,7 @@ from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.progress import Progress, Silent
 from nodulenet.seeds import child_seed
+from nodulenet.training.backend import keras
 from nodulenet.training.input import (
     TrainingBatches,
     predict,

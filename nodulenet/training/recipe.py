@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from nodulenet.config.schema import TrainConfig
 from nodulenet.errors import RunError
+from nodulenet.training.backend import keras
 from nodulenet.training.input import TrainingBatches
 
 # A probability that is exactly 0 would make an infinite loss of one mistake.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,29 @@ def test_three_formats_give_the_same_answer(small_run: Run, tmp_path: Path) -> N
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+@pytest.mark.data
+def test_a_real_scan_gives_the_same_answer_as_dicom_nifti_and_metaimage(
+    small_run: Run, tmp_path: Path, shared_data: Callable[[str], Path]
+) -> None:
+    """LIDC-IDRI-0001 at its nodule, where LUNA16 lists it."""
+    folder = shared_data("dicom") / "LIDC-IDRI-0001"
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    for name in ("a.mhd", "a.nii.gz"):
+        sitk.WriteImage(image, str(tmp_path / name))
+    bundle = Bundle(small_run.path)
+    scans = (folder, tmp_path / "a.mhd", tmp_path / "a.nii.gz")
+    found = [
+        classify(scan, [[56.208, 86.343, -115.868]], bundle).table["probability"][0]
+        for scan in scans
+    ]
+    assert max(found) - min(found) < 1e-3
+    # Beside the nodule the answer is another one, so that agreement says something.
+    beside = classify(folder, [[76.208, 86.343, -115.868]], bundle).table["probability"][0]
+    assert abs(beside - found[0]) > 1e-3
+
+
 def test_the_calibration_is_fitted_on_out_of_fold_rows_and_applied(small_run: Run) -> None:
     predictions = pd.read_csv(small_run.path / "predictions.csv")
     outer = predictions[predictions["split"] == "outer"]
@@ -92,7 +116,7 @@ def test_given_patches_are_answered_row_by_row(small_run: Run, tmp_path: Path) -
     path, rows = some_scan(small_run)
     volume = open_ct(path)
     points = rows[POINT].to_numpy()[:4]
-    patches = [extract_patch(volume, p, (41, 41), (1.25, 1.25, 1), form="2d") for p in points]
+    patches = [extract_patch(volume, p, (40, 40), (1.25, 1.25, 1), form="2d") for p in points]
     np.savez(tmp_path / "p.npz", hu=np.rint(patches).astype(np.int16))
     pd.DataFrame({"spacing_x_mm": 1.25, "spacing_y_mm": [1.25] * 4, "who": list("abcd")}).to_csv(
         tmp_path / "t.csv", index=False

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk
+from sklearn.metrics import roc_auc_score
 
+from nodulenet.config.load import load_config
 from nodulenet.config.schema import Config, MedMnistSource, PatchArchiveSource
 from nodulenet.errors import ConfigError, FindingsError, StoreError
+from nodulenet.findings.labels import apply_label_rule
 from nodulenet.patches.archive import read_medmnist, read_patch_archive
+from nodulenet.patches.folds import make_folds
 from nodulenet.patches.prepare import prepare
 from nodulenet.patches.values import Values
 
@@ -175,3 +180,24 @@ def test_medmnist_parts_are_kept_apart(tmp_path: Path) -> None:
     np.savez(file, **arrays)
     with pytest.raises(StoreError, match="has no array 'val_labels'"):
         read_medmnist(MedMnistSource(kind="medmnist", archive=file))
+
+
+@pytest.mark.data
+def test_the_real_lidc_patches_have_their_published_counts(
+    shared_data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures of the folder's README, through the shipped configuration."""
+    monkeypatch.setenv("LIDC_2D_ROOT", str(shared_data("lidc_2d")))
+    config = load_config("lidc_2d")
+    assert isinstance(config.source, PatchArchiveSource)
+    table = read_patch_archive(config.source).findings.table
+    labels = apply_label_rule(table, config.label_rule)
+    kept = labels.notna()
+    assert (len(table), int((labels == 0).sum()), int((labels == 1).sum())) == (2241, 776, 322)
+    assert table["patient_id"][kept].nunique() == 526
+    size_only = roc_auc_score(labels[kept].astype(int), table["diameter_mm"][kept])
+    assert size_only == pytest.approx(0.9223, abs=5e-5)
+    folds = make_folds(table.assign(label=labels)[kept], config.folds, seed=config.seed)
+    for fold in folds.folds:
+        sides = [set(folds.table["patient_id"].iloc[r]) for r in vars(folds.parts(fold)).values()]
+        assert not (sides[0] & sides[2] or sides[0] & sides[1] or sides[1] & sides[2])

@@ -19,6 +19,7 @@ SMALL = [
     "patch.size=[24,24]",
     "patch.spacing_mm=1.25",
     "folds.subsets_per_fold=5",
+    "folds.inner_fraction=0.34",
     "models=[{name: squeezenodule_v1, normalization: batch}, {name: squeezenet_1.1}]",
     "train.epochs=2",
     "evaluate.bootstraps=200",

@@ -81,7 +81,7 @@ def test_metrics_equal_scikit_learn_on_the_written_predictions(small_run: Run) -
 
 def test_the_kept_weights_are_those_of_the_best_inner_epoch(small_run: Run) -> None:
     predictions = pd.read_csv(small_run.path / "predictions.csv")
-    for fold, history in small_run.histories()["squeezenodule_v1"].items():
+    for fold, history in small_run.histories(["squeezenodule_v1"])["squeezenodule_v1"].items():
         assert history["best"].sum() == 1
         best = history[history["best"]].iloc[0]
         assert best["val_auc"] == history["val_auc"].max()
@@ -208,7 +208,7 @@ def test_patients_are_those_of_today_not_of_the_day_of_preparation(
     table.to_csv(tmp_path / "patients.csv", index=False)
     tree = small_tree | {
         "source": source | {"patients": str(tmp_path / "patients.csv")},
-        "folds": {"kind": "grouped", "count": 2},
+        "folds": {"kind": "grouped", "count": 2, "inner_fraction": 0.5},
     }
     monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
     monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
