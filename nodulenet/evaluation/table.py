@@ -49,7 +49,8 @@ def read_predictions(
         ['row-1', 'row-2']
     """
     if isinstance(source, pd.DataFrame):
-        name = source_name or "the table"
+        # A table that was read before keeps the name of its file.
+        name = source_name or str(source.attrs.get("source", "the table"))
         table = source.reset_index(drop=True)
         notes = [str(note) for note in source.attrs.get("notes", ())]
     else:

@@ -115,7 +115,8 @@ def score_distribution_figure(
             label=text,
         )
     ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
+    # Room above the tallest bar for the legend.
+    ax.set_ylim(0, 1.35 * ax.dataLim.ymax if ax.dataLim.ymax > 0 else 1)
     name_axes(ax, "Predicted probability", "Share of the class")
     ax.xaxis.label.set_color(INK)
     add_legend(ax, "upper center")

@@ -97,7 +97,7 @@ class FigureBook:
             "auc",
             f"AUC with intervals. {spoken}.",
             "Pooled out-of-fold AUC with 95 % patient-bootstrap intervals; the dotted line is "
-            "chance, the grey square the size alone.",
+            "chance" + (", the grey square the size alone." if muted else "."),
         )
 
     def roc(self) -> ReportFigure | None:

@@ -50,7 +50,7 @@ def report_on_run(run: Run) -> Report:
     config = run.config
     manifest = run.manifest()
     trained = manifest.get("stages", {}).get("train", {})
-    predictions = read_predictions(file)
+    predictions = read_predictions(file, source_name=file.name)
     froc, froc_note = _froc_reference(run, trained)
     metrics = summarize(
         predictions,
@@ -73,7 +73,7 @@ def report_on_run(run: Run) -> Report:
         else None,
         config_yaml=dump_config(config),
         versions=manifest.get("versions", {}),
-        command=manifest.get("command", ""),
+        command=trained.get("command", ""),
         seed=config.seed,
         data_facts=_facts(run),
         failures=manifest.get("failures", []),

@@ -192,15 +192,24 @@ class Run:
             nodulenet=__version__,
             versions=versions(),
             system=platform.platform(),
-            # The program's own path says where somebody's home is; its name is enough.
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             seed=self.config.seed,
             config_hash=_hash_text((self.path / "config.yaml").read_text(encoding="utf-8")),
         )
-        manifest.setdefault("stages", {})[stage] = {"ended": _now(), **facts}
+        manifest.setdefault("stages", {})[stage] = {
+            "ended": _now(),
+            "command": _command(),
+            **facts,
+        }
         stages = manifest["stages"].values()
         manifest["failures"] = [f for s in stages for f in s.get("failures", [])]
         write_json(self.path / "manifest.json", manifest)
+
+
+def _command() -> str:
+    """The command as it can be typed again; without the paths of programs, which tell a home."""
+    if sys.orig_argv[1:2] == ["-m"]:
+        return " ".join(["python", *sys.orig_argv[1:]])
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _refuse_other_config(file: Path, config: Config) -> None:

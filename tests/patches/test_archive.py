@@ -200,4 +200,6 @@ def test_the_real_lidc_patches_have_their_published_counts(
     folds = make_folds(table.assign(label=labels)[kept], config.folds, seed=config.seed)
     for fold in folds.folds:
         sides = [set(folds.table["patient_id"].iloc[r]) for r in vars(folds.parts(fold)).values()]
-        assert not (sides[0] & sides[2] or sides[0] & sides[1] or sides[1] & sides[2])
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
