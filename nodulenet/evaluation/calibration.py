@@ -269,7 +269,7 @@ def calibration_fit(
 
 
 def fit_platt(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> PlattCalibration:
-    """Platt scaling on the logit, to be fitted on inner rows only.
+    """Platt scaling on the logit, to be fitted on rows that trained nothing, and told which.
 
     The labels are drawn in towards Platt's targets ``(N+ + 1) / (N+ + 2)`` and
     ``1 / (N- + 2)``, so that separated classes give finite numbers too. Where all

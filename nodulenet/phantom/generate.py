@@ -119,7 +119,7 @@ def generate_phantom(
     _claim(out, record)
     plans: list[PhantomPlan] = []
     written = 0
-    with (progress or Silent()).task("Phantom", scans, "scans") as task:
+    with (progress or Silent()).task("phantom", scans, "scans") as task:
         for index in range(scans):
             plan = plan_scan(seed, index, shape=shape, nodules=nodules, negatives=negatives)
             missing = [name for name in formats if not _is_complete(out, plan, name)]
