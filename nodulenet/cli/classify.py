@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from nodulenet.inference.classify import Answers
 
 
+_PROBABILITIES = ("probability", "probability_raw", "fold_low", "fold_high")
+
+
 def classify(
     scan: Annotated[
         Path | None, typer.Argument(help="DICOM folder or file, .nii, .nii.gz, .mhd, .mha, .nrrd.")
     ] = None,
     model: Annotated[
-        Path, typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory.")
-    ] = Path(),
+        Path | None,
+        typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory; needed."),
+    ] = None,
     point: Annotated[
         list[str] | None,
         typer.Option(metavar="X,Y,Z", help="A finding's centre; may be given several times."),
@@ -64,7 +68,7 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of CSV.")] = False,
 ) -> None:
     """Classify findings of a scan, or patches. Give SCAN with --point/--points, or --patches."""
-    if model == Path():
+    if model is None:
         raise UsageError("classify: --model RUN_OR_BUNDLE is missing; give a trained run directory")
     if (scan is None) == (patches is None):
         raise UsageError("classify: give either SCAN or --patches ARCHIVE")
@@ -102,13 +106,13 @@ def _classify_scan(
     if not given and file is None:
         raise UsageError("classify: give --point X,Y,Z or --points CSV")
     named = [
-        (f"point-{i}", _numbers(text, "--point", (3,), "-56.2,86.2,-115.9"))
+        (f"point-{i}", _numbers(text, "--point", (3,), "56.2,86.2,-115.9"))
         for i, text in enumerate(given)
     ]
     import numpy as np
 
     from nodulenet.ct import open_ct
-    from nodulenet.findings.points import points_of_scan, read_points_csv, to_lps_mm
+    from nodulenet.findings.points import points_of_scan, read_points_csv, scan_names, to_lps_mm
     from nodulenet.inference.bundle import Bundle
     from nodulenet.inference.classify import classify as classify_points
 
@@ -116,7 +120,7 @@ def _classify_scan(
     rows = None if file is None else read_points_csv(file, space)[0]
     volume = open_ct(scan, series_uid=series)
     if rows is not None:
-        rows = points_of_scan(rows, volume.series_uid, str(file))
+        rows = points_of_scan(rows, scan_names(scan, volume.series_uid), str(file))
         ids = rows["finding_id"] if "finding_id" in rows else [f"row-{i}" for i in rows.index]
         named += list(zip(ids, rows[["x", "y", "z"]].to_numpy(dtype=float), strict=True))
     found = np.array([p for _, p in named], dtype=float)
@@ -169,7 +173,8 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
         }
         text = json.dumps(content, indent=2)
     else:
-        text = table.to_csv(index=False).rstrip("\n")
+        rounded = table.round(dict.fromkeys(_PROBABILITIES, 6))
+        text = rounded.to_csv(index=False).rstrip("\n")
     if out is not None:
         write_text(out, text + "\n")
     else:

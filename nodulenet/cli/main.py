@@ -5,14 +5,17 @@ Nothing heavy is imported here or at the top of a verb's module, so that ``--hel
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from nodulenet import __version__
 from nodulenet.cli import classify, config, evaluate, info, phantom, prepare, train
 from nodulenet.cli.terminal import run_app
 
 EPILOG = (
     "Exit codes: 0 done; 1 a defect of ours; 2 wrong usage or configuration; 3 data that cannot be "
-    "used, so nothing could be completed; 4 done, with failures listed. "
+    "used, so nothing could be completed; 4 done, with failures listed; 130 stopped by Ctrl-C. "
     "Results go to stdout, progress and warnings to stderr. Research use only."
 )
 
@@ -21,9 +24,24 @@ app = typer.Typer(
     help="Lung-nodule classification on CT: train with honest cross-validation, evaluate, answer.",
     epilog=EPILOG,
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
+) -> None:
+    """Lung-nodule classification on CT: train with honest cross-validation, evaluate, answer."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 app.command(epilog=EPILOG)(phantom.phantom)
 app.command(epilog=EPILOG)(prepare.prepare)
 app.command(epilog=EPILOG)(train.train)

@@ -9,11 +9,13 @@ import typer
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to fill; finished scans in it are kept.")],
+    out: Annotated[
+        Path, typer.Argument(help="Folder to fill; one of the same settings is completed.")
+    ],
     scans: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Each scan as DICOM, too.")] = False,
-    nifti: Annotated[bool, typer.Option("--nifti", help="Each scan as .nii.gz, too.")] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Also OUT/dicom/UID/.")] = False,
+    nifti: Annotated[bool, typer.Option("--nifti", help="Also OUT/nifti/UID.nii.gz.")] = False,
 ) -> None:
     """Generate synthetic chest CT with nodules and look-alikes, laid out as LUNA16."""
     from nodulenet.cli.terminal import make_progress

@@ -15,6 +15,7 @@ from nodulenet.progress import Progress, Task
 
 # Without a terminal (a log, a batch system) a line now and then says how far it is.
 _SECONDS_BETWEEN_LINES = 10.0
+STOPPED = 130
 
 
 def complain(text: str) -> None:
@@ -39,9 +40,11 @@ def run_app(app: typer.Typer) -> None:
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}; check the path, its rights and the free space")
         sys.exit(DataError.exit_code)
-    except KeyboardInterrupt:
-        complain("stopped; what was finished is kept, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as end_:
+        # Typer turns Ctrl-C into this exit code by itself.
+        if end_.code == STOPPED:
+            complain("stopped; what was finished is kept, the same command goes on from there")
+        raise
 
 
 def warn(text: str) -> None:

@@ -25,10 +25,22 @@ def fields_table() -> str:
         lines += ["", f"## {model.__name__}", "", (model.__doc__ or "").strip(), ""]
         lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            cells = (f"`{name}`", _type(field.annotation), _default(field), field.description or "")
+            kind = " ".join([_type(field.annotation), *_limits(field)])
+            cells = (f"`{name}`", kind, _default(field), field.description or "")
             lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
             pending += _models(field.annotation)
     return "\n".join(lines).strip() + "\n"
+
+
+def _limits(field: FieldInfo) -> list[str]:
+    """Bounds as people write them: > 0, <= 100."""
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    return [
+        f"{sign} {getattr(bound, name):g}"
+        for bound in field.metadata
+        for name, sign in signs.items()
+        if getattr(bound, name, None) is not None
+    ]
 
 
 def _default(field: FieldInfo) -> str:

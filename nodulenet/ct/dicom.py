@@ -106,7 +106,8 @@ def _open_chosen(
     listing = "; ".join(str(_info(uid, headers)) for uid, headers in sorted(series.items()))
     if series_uid is None and len(series) > 1:
         raise SeriesSelectionError(
-            f"{where}: holds {len(series)} CT series, expected one; choose with series_uid=: "
+            f"{where}: holds {len(series)} CT series, expected one; choose with --series UID "
+            f"(series_uid= in Python): "
             f"{listing}"
         )
     if series_uid is not None and series_uid not in series:

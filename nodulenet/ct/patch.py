@@ -351,6 +351,9 @@ def _point(point_lps_mm: ArrayLike) -> NDArray[np.float64]:
     return point
 
 
+PROBABLY_RAS = "it is probably RAS"
+
+
 def _check_inside(volume: CTVolume, point: NDArray[np.float64]) -> None:
     if bool(volume.contains(point)):
         return
@@ -361,7 +364,8 @@ def _check_inside(volume: CTVolume, point: NDArray[np.float64]) -> None:
     shown = ", ".join(f"{value:.1f}" for value in point)
     if bool(volume.contains(point * (-1.0, -1.0, 1.0))):
         remedy = (
-            "with the signs of x and y turned it lies inside, so it is probably RAS: negate x and y"
+            f"with the signs of x and y turned it lies inside, so {PROBABLY_RAS}: declare the "
+            f"space as ras, or negate x and y"
         )
     else:
         remedy = "check that it belongs to this scan and is in LPS millimetres, not voxels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +56,13 @@ def read_points_csv(path: str | Path, space: Space = "lps") -> tuple[pd.DataFram
     return table.rename(columns=dict(zip(names, "xyz", strict=True))), space
 
 
-def points_of_scan(rows: pd.DataFrame, series_uid: str, file: str) -> pd.DataFrame:
+def scan_names(path: Path, series_uid: str) -> set[str]:
+    """What a table may call a scan: its series UID, or its folder or file as training does."""
+    names = {path.name.removesuffix(suffix) for suffix in _SCAN_SUFFIXES if suffix}
+    return {series_uid, *names}
+
+
+def points_of_scan(rows: pd.DataFrame, names: Collection[str], file: str) -> pd.DataFrame:
     """The rows of one scan, where the table names scans (``scan_id`` or ``seriesuid``).
 
     Raises:
@@ -64,12 +71,13 @@ def points_of_scan(rows: pd.DataFrame, series_uid: str, file: str) -> pd.DataFra
     column = next((c for c in ("scan_id", "seriesuid") if c in rows.columns), None)
     if column is None:
         return rows
-    mine = rows[rows[column].astype(str) == series_uid]
+    mine = rows[rows[column].astype(str).isin(list(names))]
     if mine.empty:
-        names = ", ".join(sorted(set(rows[column].astype(str)))[:3])
+        found = ", ".join(sorted(set(rows[column].astype(str)))[:3])
         raise FindingsError(
-            f"{file}: column {column!r} names no point of the scan {series_uid}; it names {names}; "
-            f"take its rows of this scan, or drop the column if all rows are of this scan"
+            f"{file}: column {column!r} names no point of the scan {' or '.join(sorted(names))}; "
+            f"it names {found}; take its rows of this scan, or drop the column if all rows are of "
+            f"this scan"
         )
     return mine
 

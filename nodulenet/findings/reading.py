@@ -40,6 +40,7 @@ def read_csv(
     file = Path(path)
     if not file.is_file():
         raise FindingsError(f"{file}: there is no such file; expected a CSV table")
+    _refuse_other_separator(file)
     try:
         with warnings.catch_warnings():
             # Rows longer than the header: pandas would shift or cut them with a warning.
@@ -82,6 +83,18 @@ def read_csv(
         if column in table.columns:
             table[column] = as_numbers(file, table, column)
     return table
+
+
+def _refuse_other_separator(file: Path) -> None:
+    """What Excel writes where the comma is the decimal sign."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        header = lines.readline()
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in header and "," not in header:
+            raise FindingsError(
+                f"{file}: line 1 is separated by {name}, expected commas between fields and a "
+                f"point as decimal sign; save it as CSV (comma separated)"
+            )
 
 
 def as_numbers(file: Path, table: pd.DataFrame, column: str) -> pd.Series:

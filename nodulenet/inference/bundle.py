@@ -229,6 +229,8 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _read(folder: Path) -> dict[str, Any]:
     file = folder / FILE
+    if not folder.exists():
+        raise BundleError(f"{folder}: there is no such run or bundle directory")
     if not file.is_file():
         what = "a training that has not ended" if (folder / "config.yaml").is_file() else "no run"
         raise BundleError(

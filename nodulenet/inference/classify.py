@@ -191,9 +191,9 @@ def _source_of(
             }
         )
     except ValidationError as error:
-        problem = error.errors()[0]
+        wrong = error.errors()[0]["loc"][-1]
         raise UsageError(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}; columns are "
+            f"{wrong}: is no field of the table's columns, or no positive spacing; columns are "
             f"{', '.join(ArchiveColumns.model_fields)}"
         ) from None
 

@@ -210,7 +210,8 @@ def _open_npz(file: Path) -> Any:
     try:
         archive = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{file}: is no readable .npz archive ({error})") from error
+        # NumPy's own text about unsafe loading is no advice for anybody.
+        raise StoreError(f"{file}: is no readable .npz archive of plain arrays") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise StoreError(f"{file}: is no .npz archive; name a plain array .npy")
     return archive
@@ -275,7 +276,8 @@ def _row_spacings(
         raise StoreError(
             f"{source.archive}: the spacing of the patches is not known; name "
             f"source.columns.spacing_x_mm, spacing_y_mm{', spacing_z_mm' if is_3d else ''}, or "
-            f"give source.spacing_mm with {len(names)} numbers"
+            f"give source.spacing_mm with {len(names)} numbers (classify: --column "
+            f"spacing_x_mm=NAME ..., or --spacing)"
         )
     return spacing if is_3d else np.column_stack([spacing, np.ones(len(table))])
 

@@ -18,6 +18,16 @@ def check_config(config: Config) -> None:
         resolve_windows(list(config.patch.windows))
     except UsageError as error:
         raise ConfigError(f"patch.windows: {error}") from None
+    source = config.source
+    intensities = source.kind == "medmnist" or (
+        source.kind == "patches" and source.value_kind == "intensity"
+    )
+    named = [w for w in config.patch.windows if isinstance(w, str)]
+    if intensities and named:
+        raise ConfigError(
+            f"patch.windows: {named[0]!r} is a window in HU, but the source holds plain "
+            f"intensities; give their range, e.g. patch.windows=[[0, 255]]"
+        )
     rank = 3 if config.patch.form == "3d" else 2
     for i, model in enumerate(config.models):
         try:

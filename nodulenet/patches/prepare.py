@@ -22,7 +22,8 @@ import pandas as pd
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Config
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.errors import DataError, NoduleNetError, StoreError
+from nodulenet.ct.patch import PROBABLY_RAS
+from nodulenet.errors import DataError, NoduleNetError, ScanError, StoreError
 from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.patches.check import check_config
 from nodulenet.patches.source import LoadedSource, load_source
@@ -98,6 +99,13 @@ def prepare(config: Config, *, progress: Progress | None = None) -> Prepared:
             results.append(result)
             t.advance(note=unit.name[-12:])
     failures = [*source.findings.failures, *(f for r in results for f in r.failures)]
+    turned = sum(PROBABLY_RAS in f["error"] for f in failures)
+    if turned:
+        progress.say(
+            f"warning: {turned} points lie in their scans only with x and y turned, so the whole "
+            f"table is probably RAS and the patches of its other points are wrong, too; set "
+            f"source.space=ras"
+        )
     store = writer.finish(source.findings.table, results, failures)
     return Prepared(
         store=store,
@@ -215,6 +223,8 @@ def _prepare_unit(
                     cut, point = volume, np.array([getattr(row, c) for c in POINT_COLUMNS])
                 patches.append(cut_patch(transform, cut, point, spec))
                 ids.append(str(row.finding_id))
+            except ScanError:
+                raise  # voxels that cannot be decoded: no other finding will fare better
             except NoduleNetError as error:
                 failures.append({"what": f"finding {row.finding_id}", "error": str(error)})
     except NoduleNetError as error:

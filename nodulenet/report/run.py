@@ -28,10 +28,12 @@ _CAPTION = ("label", "probability", "finding_id", "fold", "model", "diameter_mm"
 
 @dataclass(frozen=True)
 class Report:
-    """A written report."""
+    """A written report, what it lacks, and how many failures earlier stages listed."""
 
     path: Path
     metrics: dict[str, Any]
+    notes: list[str]
+    failures: int
 
 
 def report_on_run(run: Run) -> Report:
@@ -61,6 +63,9 @@ def report_on_run(run: Run) -> Report:
     write_json(run.path / "metrics.json", metrics)
     checks = trained.get("audit", [])
     notes = [*trained.get("notes", []), *([froc_note] if froc_note else [])]
+    gallery = _gallery(run, predictions, trained.get("store"))
+    if not gallery and config.source.kind != "medmnist":
+        notes.append("no gallery: the patch store is not there, or it holds no HU")
     content = ReportContent(
         title=config.name,
         label_meaning=config.label_meaning,
@@ -78,13 +83,13 @@ def report_on_run(run: Run) -> Report:
         data_facts=_facts(run),
         failures=manifest.get("failures", []),
         warnings=notes,
-        gallery=_gallery(run, predictions, trained.get("store")),
+        gallery=gallery,
         limitations=_limitations(run),
         created=manifest.get("created", ""),
     )
     path = write_report(run.path / "report.html", content)
     run.record("evaluate", {"report": "report.html", "metrics": "metrics.json", "failures": []})
-    return Report(path, metrics)
+    return Report(path, metrics, notes, len(manifest.get("failures", [])))
 
 
 def _folds(run: Run) -> pd.DataFrame:

@@ -95,7 +95,8 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
     failures: list[dict[str, str]] = []
     made = 0
     todo = [u for u in units if not run.finished(u, _identity(config, u, data))]
-    with progress.task("train", len(todo) * config.train.epochs, "epochs") as task:
+    total = len(todo) * config.train.epochs
+    with progress.task("train", total, "epochs of all folds") as task:
         for unit in units:
             if unit not in todo:
                 finished.append(unit)
@@ -143,7 +144,8 @@ def labelled_folds(
     findings = table[table["label"].notna()].reset_index(drop=True)
     if findings.empty:
         raise FoldsError(
-            f"{store.path}: none of its {len(table)} findings has a label; give label_rule"
+            f"{store.path}: none of its {len(table)} findings has a label; give a label "
+            f"column of 0 and 1, or label_rule"
         )
     settings = config.folds
     if run.has_results():

@@ -91,6 +91,8 @@ class Run:
             RunError: there is none.
         """
         folder = Path(path)
+        if not folder.exists():
+            raise RunError(f"{folder}: there is no such run directory")
         if not (folder / "config.yaml").is_file():
             raise RunError(
                 f"{folder}: is no run directory (it has no config.yaml); train one with "

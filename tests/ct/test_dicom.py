@@ -106,7 +106,8 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path, markers, writ
     with pytest.raises(SeriesSelectionError) as error:
         open_ct(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}: holds 2 CT series, expected one; choose with series_uid=: 1.2.3 'CHEST 1.0' "
+        f"{tmp_path}: holds 2 CT series, expected one; choose with --series UID "
+        "(series_uid= in Python): 1.2.3 'CHEST 1.0' "
         "(11 slices, 0.7 x 0.9 x 1.6 mm); 1.2.4 'CHEST 1.0' (3 slices, 0.7 x 0.9 x 1.6 mm)"
     )
     np.testing.assert_array_equal(open_ct(tmp_path, series_uid="1.2.4").array(), markers[:3] + 1)

@@ -204,7 +204,7 @@ def test_point_outside_names_extent_and_ras():
     assert str(error.value) == (
         "point (-55.0, -65.0, -95.0) lies outside the scan 1.2.3; expected LPS mm within x 49.5 to "
         "59.5, y 59.5 to 69.5, z -100.5 to -90.5; with the signs of x and y turned it lies inside, "
-        "so it is probably RAS: negate x and y"
+        "so it is probably RAS: declare the space as ras, or negate x and y"
     )
     with pytest.raises(PointOutsideScanError, match="not voxels"):
         extract_patch(volume, (5, 5, 5), (4, 4, 4), (1, 1, 1))

@@ -11,7 +11,7 @@ from nodulenet.config.schema import LabelRule, PointsSource
 from nodulenet.ct import open_ct
 from nodulenet.errors import DataError, FindingsError
 from nodulenet.findings.labels import apply_label_rule
-from nodulenet.findings.points import points_of_scan, read_points, read_points_csv
+from nodulenet.findings.points import points_of_scan, read_points, read_points_csv, scan_names
 
 
 @pytest.fixture
@@ -90,7 +90,16 @@ def test_words_and_ratings_in_a_label_column_wait_for_a_rule(scans: Path, tmp_pa
 
 def test_points_of_other_scans_are_not_taken_for_this_one() -> None:
     rows = pd.DataFrame({"seriesuid": ["1.2", "1.3"], "x": [1, 2], "y": 0, "z": 0})
-    assert list(points_of_scan(rows, "1.3", "p.csv")["x"]) == [2]
-    assert len(points_of_scan(rows.drop(columns="seriesuid"), "1.3", "p.csv")) == 2
+    assert list(points_of_scan(rows, {"1.3", "scan"}, "p.csv")["x"]) == [2]
+    assert len(points_of_scan(rows.drop(columns="seriesuid"), {"1.3"}, "p.csv")) == 2
+    assert scan_names(Path("a/CT.01.nii.gz"), "1.3") >= {"1.3", "CT.01"}
+    assert scan_names(Path("a/LIDC-1"), "1.3") == {"1.3", "LIDC-1"}
     with pytest.raises(FindingsError, match=r"names no point of the scan 9; it names 1\.2, 1\.3"):
-        points_of_scan(rows, "9", "p.csv")
+        points_of_scan(rows, {"9"}, "p.csv")
+
+
+def test_semicolons_are_named_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("x;y;z\n1,5;2,5;3,5\n")
+    with pytest.raises(FindingsError, match="is separated by semicolons, expected commas"):
+        read_points_csv(file)

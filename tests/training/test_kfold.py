@@ -288,5 +288,5 @@ def test_findings_without_any_label_are_refused(
     tree = small_tree | {
         "label_rule": {"column": "diameter_mm", "negative": [900, 901], "positive": [902, 903]}
     }
-    with pytest.raises(FoldsError, match="has a label; give label_rule"):
+    with pytest.raises(FoldsError, match="has a label; give a label"):
         kfold.train(changed(tree, tmp_path))
