@@ -7,8 +7,10 @@ Rounds of the two frameworks alternate and each figure is the best call, because
 the median measures the neighbours (torch's threads wait for one another and suffer most). A ratio
 above 1 means that the Keras model is faster.
 
-Why 2D inference is 2 to 15 % behind: a call of ``predict_on_batch`` costs 0.5 to 1 ms more than
-torch's (Python, and copying the batch in and out), and these batches take 10 to 20 ms.
+Why inference is 1 to 14 % behind: a call of ``predict_on_batch`` costs about 0.6 ms more than the
+bare TensorFlow graph (Python, and copying the batch in and out), and these batches take 9 to 25 ms.
+That is all of it for the larger networks and about half for the smallest, ``squeezenet_1.1``; the
+rest is in the frameworks' own kernels.
 """
 
 from __future__ import annotations
