@@ -175,6 +175,8 @@ def _source_of(
     trained = bundle.training.get("columns") or {}
     there = set(read_csv(table).columns)
     known = {k: v for k, v in trained.items() if v in there and k != "label"}
+    if spacing_mm:  # given for all rows, it stands against the columns of the training
+        known = {k: v for k, v in known.items() if not k.startswith("spacing_")}
     default_spacing = bundle.training.get("spacing_mm")
     if isinstance(default_spacing, float):  # MedMNIST: one number for all axes
         default_spacing = [default_spacing] * len(bundle.spec.size)

@@ -139,7 +139,9 @@ def labelled_folds(
     ``folds.csv`` of a run with results is read, so that it stays what it was.
     """
     places = store.index[["finding_id", "content_hash"]].assign(position=np.arange(len(store)))
-    table = source.findings.table.merge(places, on="finding_id")
+    # A source's own columns of these names must not stand in for ours.
+    own = source.findings.table.drop(columns=["content_hash", "position"], errors="ignore")
+    table = own.merge(places, on="finding_id")
     table["label"] = apply_label_rule(table, config.label_rule)
     findings = table[table["label"].notna()].reset_index(drop=True)
     if findings.empty:

@@ -6,6 +6,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from nodulenet.ct import extract_patch, open_ct
 from nodulenet.errors import BundleError, ConfigError, DataError, StoreError, UsageError
 from nodulenet.evaluation.calibration import fit_platt
 from nodulenet.inference.bundle import Bundle
-from nodulenet.inference.classify import classify, classify_patches
+from nodulenet.inference.classify import _source_of, classify, classify_patches
 from nodulenet.patches.store import PatchStore
 from nodulenet.training.run import Run
 
@@ -178,3 +180,18 @@ def test_a_changed_or_incomplete_bundle_is_refused(small_run: Run, tmp_path: Pat
 def test_an_unknown_model_lists_those_there_are(small_run: Run) -> None:
     with pytest.raises(ConfigError, match="it has squeezenodule_v1"):
         Bundle(small_run.path).model("v9")
+
+
+def test_a_given_spacing_is_not_overruled_by_the_columns_of_the_training(tmp_path: Path) -> None:
+    """The table has the trained spacing columns; --spacing must still be what counts."""
+    table = tmp_path / "t.csv"
+    table.write_text("px,py\n0.5,0.5\n")
+    trained = {"spacing_x_mm": "px", "spacing_y_mm": "py"}
+    bundle: Any = SimpleNamespace(
+        training={"columns": trained}, values=SimpleNamespace(kind="hu"), spec=None
+    )
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, (0.9, 0.9))
+    assert source.columns.spacing_x_mm is None
+    assert source.spacing_mm == (0.9, 0.9)
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
+    assert source.columns.spacing_x_mm == "px"
