@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
+
+from nodulenet.errors import UsageError
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or a name of `config --list`.")
@@ -13,3 +17,38 @@ OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.epochs=3."),
 ]
+
+ScanArgument = Annotated[
+    Path,
+    typer.Argument(help="DICOM folder, file or .zip, .nii, .nii.gz, .mhd, .mha, .nrrd."),
+]
+SpaceOption = Annotated[
+    Literal["lps", "ras", "voxel"] | None,
+    typer.Option(help="What x, y, z are: lps (default) or ras mm, voxel (column, row, slice)."),
+]
+SeriesOption = Annotated[
+    str | None, typer.Option(metavar="UID", help="Which series of a folder with several.")
+]
+IrregularOption = Annotated[
+    Literal["refuse", "resample"],
+    typer.Option(help="Tilted or unevenly spaced DICOM slices: refuse, or resample them."),
+]
+
+
+def numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> list[float]:
+    """The numbers of an option, with commas between them.
+
+    Raises:
+        UsageError: not as many finite numbers.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in counts or not all(map(math.isfinite, found)):
+        words = " or ".join({1: "one", 2: "two", 3: "three"}[n] for n in counts)
+        raise UsageError(
+            f"{option} {text!r}: expected {words} numbers with commas between them and a point as "
+            f"decimal sign, e.g. {option} {example}"
+        )
+    return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nodulenet.cli.arguments import IrregularOption, SeriesOption, SpaceOption, numbers
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ _PROBABILITIES = ("probability", "probability_raw", "fold_low", "fold_high")
 
 def classify(
     scan: Annotated[
-        Path | None, typer.Argument(help="DICOM folder or file, .nii, .nii.gz, .mhd, .mha, .nrrd.")
+        Path | None,
+        typer.Argument(help="DICOM folder, file or .zip, .nii, .nii.gz, .mhd, .mha, .nrrd."),
     ] = None,
     model: Annotated[
         Path | None,
@@ -33,13 +34,9 @@ def classify(
     points: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Columns x, y, z (+ finding_id).")
     ] = None,
-    space: Annotated[
-        Literal["lps", "ras", "voxel"] | None,
-        typer.Option(help="What x, y, z are: lps (default) or ras mm, voxel (column, row, slice)."),
-    ] = None,
-    series: Annotated[
-        str | None, typer.Option(metavar="UID", help="Which series of a folder with several.")
-    ] = None,
+    space: SpaceOption = None,
+    series: SeriesOption = None,
+    irregular: IrregularOption = "refuse",
     patches: Annotated[
         Path | None, typer.Option(metavar="ARCHIVE", help=".npz or .npy of patches, with --table.")
     ] = None,
@@ -75,9 +72,11 @@ def classify(
     if patches is not None:
         if table is None:
             raise UsageError("classify: --patches needs --table CSV")
-        if point or points or series or space:
-            raise UsageError("classify: --point, --points, --space and --series belong to SCAN")
-        spacing_mm = _numbers(spacing, "--spacing", (2, 3), "0.7,0.7,1.25") if spacing else None
+        if point or points or series or space or irregular != "refuse":
+            raise UsageError(
+                "classify: --point, --points, --space, --series and --irregular belong to SCAN"
+            )
+        spacing_mm = numbers(spacing, "--spacing", (2, 3), "0.7,0.7,1.25") if spacing else None
         given = _columns(column or [])
         from nodulenet.inference.classify import classify_patches
 
@@ -90,7 +89,9 @@ def classify(
                 "classify: --table, --array, --column and --spacing belong to --patches"
             )
         assert scan is not None
-        answers = _classify_scan(scan, point or [], points, space or "lps", series, model, use)
+        answers = _classify_scan(
+            scan, point or [], points, space or "lps", series, irregular, model, use
+        )
     _print(answers, out, as_json=as_json)
 
 
@@ -100,13 +101,14 @@ def _classify_scan(
     file: Path | None,
     space: Literal["lps", "ras", "voxel"],
     series: str | None,
+    irregular: Literal["refuse", "resample"],
     model: Path,
     use: str | None,
 ) -> Answers:
     if not given and file is None:
         raise UsageError("classify: give --point X,Y,Z or --points CSV")
     named = [
-        (f"point-{i}", _numbers(text, "--point", (3,), "56.2,86.2,-115.9"))
+        (f"point-{i}", numbers(text, "--point", (3,), "56.2,86.2,-115.9"))
         for i, text in enumerate(given)
     ]
     import numpy as np
@@ -118,7 +120,7 @@ def _classify_scan(
 
     bundle = Bundle(model)
     rows = None if file is None else read_points_csv(file, space)[0]
-    volume = open_ct(scan, series_uid=series)
+    volume = open_ct(scan, series_uid=series, irregular=irregular)
     if rows is not None:
         rows = points_of_scan(rows, scan_names(scan, volume.series_uid), str(file))
         ids = rows["finding_id"] if "finding_id" in rows else [f"row-{i}" for i in rows.index]
@@ -131,20 +133,6 @@ def _classify_scan(
         finding_ids=[n for n, _ in named],
         model=use,
     )
-
-
-def _numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in counts or not all(map(math.isfinite, numbers)):
-        words = " or ".join({2: "two", 3: "three"}[n] for n in counts)
-        raise UsageError(
-            f"{option} {text!r}: expected {words} numbers with commas between them and a point as "
-            f"decimal sign, e.g. {option} {example}"
-        )
-    return numbers
 
 
 def _columns(given: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nodulenet import __version__
-from nodulenet.cli import classify, config, evaluate, info, phantom, prepare, train
+from nodulenet.cli import classify, config, evaluate, info, patch, phantom, prepare, train
 from nodulenet.cli.terminal import run_app
 
 EPILOG = (
@@ -47,6 +47,7 @@ app.command(epilog=EPILOG)(prepare.prepare)
 app.command(epilog=EPILOG)(train.train)
 app.command(epilog=EPILOG)(evaluate.evaluate)
 app.command(epilog=EPILOG)(classify.classify)
+app.command(epilog=EPILOG)(patch.patch)
 app.command(epilog=EPILOG)(info.info)
 app.command(epilog=EPILOG)(config.config)
 

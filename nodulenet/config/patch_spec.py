@@ -11,24 +11,28 @@ PositiveInt = Annotated[int, Field(gt=0, le=512)]
 PositiveMm = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
 WindowBounds = tuple[float, float]
 
-_AXES = {"3d": 3, "2d": 2, "2.5d": 2}
+_AXES = {"3d": (3,), "2d": (2,), "2.5d": (2, 3)}
 
 
 class PatchSpec(BaseModel):
     """Size, spacing and windows of a patch round a finding's centre.
 
     Tuples in voxels are (z, y, x), tuples in millimetres are (x, y, z) in LPS; the 2D forms have
-    (y, x) and (x, y). The store holds ``margin_voxels`` more on every side, so that training may
+    (y, x) and (x, y), and neighbouring slices (z, y, x) and (x, y, z). The store holds ``margin_voxels`` more on every side, so that training may
     shift a patch without looking outside it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     form: Literal["3d", "2d", "2.5d"] = Field(
-        "3d", description="3d cube, 2d axial, or 2.5d: three orthogonal planes as channels"
+        "3d",
+        description="3d cube, 2d axial, or 2.5d, planes as channels: three orthogonal ones, or z "
+        "neighbouring axial slices, by the length of `size`",
     )
     size: tuple[PositiveInt, ...] = Field(
-        (32, 32, 32), description="voxels that the model sees: (z, y, x), or (y, x) for 2d and 2.5d"
+        (32, 32, 32),
+        description="voxels that the model sees: (z, y, x), or (y, x) for 2d and for orthogonal "
+        "planes",
     )
     spacing_mm: tuple[PositiveMm, ...] = Field(
         (1.0, 1.0, 1.0), description="voxel spacing in mm: (x, y, z), or (x, y) for 2d"
@@ -59,10 +63,10 @@ class PatchSpec(BaseModel):
 
     @model_validator(mode="after")
     def _lengths_fit_the_form(self) -> PatchSpec:
-        axes = _AXES[self.form]
-        if len(self.size) != axes:
-            order = "(z, y, x)" if axes == 3 else "(y, x)"
-            raise ValueError(f"size={self.size} must have {axes} numbers {order} for {self.form}")
+        if len(self.size) not in _AXES[self.form]:
+            orders = {2: "2 numbers (y, x)", 3: "3 numbers (z, y, x)"}
+            expected = " or ".join(orders[axes] for axes in _AXES[self.form])
+            raise ValueError(f"size={self.size} must have {expected} for {self.form}")
         # A 2.5d patch has planes along z as well.
         order = "(x, y)" if self.form == "2d" else "(x, y, z)"
         if len(self.spacing_mm) != (2 if self.form == "2d" else 3):
@@ -73,14 +77,24 @@ class PatchSpec(BaseModel):
         return self
 
     @property
+    def orthogonal_planes(self) -> bool:
+        """Whether the channels are the axial, coronal and sagittal plane."""
+        return self.form == "2.5d" and len(self.size) == 2
+
+    @property
+    def neighbouring_slices(self) -> bool:
+        """Whether the channels are axial slices above each other."""
+        return self.form == "2.5d" and len(self.size) == 3
+
+    @property
     def stored_size(self) -> tuple[int, ...]:
         """Voxels kept in the store: ``size`` and the margin on both sides, (z, y, x) or (y, x)."""
         return tuple(n + 2 * self.margin_voxels for n in self.size)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        """Shape of one stored patch: ``stored_size``, and three planes in front for 2.5d."""
-        return (3, *self.stored_size) if self.form == "2.5d" else self.stored_size
+        """Shape of one stored patch: ``stored_size``, in front of it the orthogonal planes."""
+        return (3, *self.stored_size) if self.orthogonal_planes else self.stored_size
 
     @property
     def spacing_xyz_mm(self) -> tuple[float, float, float]:
@@ -91,12 +105,13 @@ class PatchSpec(BaseModel):
     @property
     def channels(self) -> int:
         """Channels of the model's input: one a window, times the planes."""
-        return len(self.windows) * (3 if self.form == "2.5d" else 1)
+        planes = self.size[0] if self.neighbouring_slices else 3 if self.orthogonal_planes else 1
+        return len(self.windows) * planes
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the model's input without the batch: (z, y, x, channels) or (y, x, channels)."""
-        return (*self.size, self.channels)
+        return (*(self.size[1:] if self.neighbouring_slices else self.size), self.channels)
 
     def preparation_hash(self) -> str:
         """Identity of what is stored: everything here but the windows, which apply at load."""

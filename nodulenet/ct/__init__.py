@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nodulenet.ct.open import open_ct
-    from nodulenet.ct.patch import extract_patch
+    from nodulenet.ct.patch import extract_patch, extract_patches
     from nodulenet.ct.volume import CTVolume
     from nodulenet.ct.windows import WINDOWS, apply_window
 
-__all__ = ["WINDOWS", "CTVolume", "apply_window", "extract_patch", "open_ct"]
+__all__ = ["WINDOWS", "CTVolume", "apply_window", "extract_patch", "extract_patches", "open_ct"]
 
 _HOME = {
     "CTVolume": "volume",
     "open_ct": "open",
     "extract_patch": "patch",
+    "extract_patches": "patch",
     "WINDOWS": "windows",
     "apply_window": "windows",
 }

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nodulenet.ct.dicom_header import ImageHeader, is_dicom, read_header
+from nodulenet.ct.dicom_file import DicomFile, OpenedFile, opened_files, opened_members
+from nodulenet.ct.dicom_header import ImageHeader, is_dicom, read_headers
 from nodulenet.ct.dicom_pixels import DicomSource
-from nodulenet.ct.dicom_stack import stack_slices
-from nodulenet.ct.sources import plausibility_warnings
+from nodulenet.ct.dicom_resample import ResampledSource
+from nodulenet.ct.dicom_stack import FARTHEST_MM, Irregular, stack_slices
+from nodulenet.ct.sources import VoxelSource, plausibility_warnings
 from nodulenet.ct.volume import CTVolume
 from nodulenet.errors import ScanError, SeriesSelectionError
+
+LARGEST_MATRIX = 8192
+"""More rows or columns than any CT slice has (2048 in 2024): a damaged header."""
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _OTHER_SCANS = (".nii", ".gz", ".mhd", ".mha", ".nrrd", ".nhdr")
@@ -40,17 +45,21 @@ class SeriesInfo:
         )
 
 
-def list_series(folder: str | os.PathLike[str]) -> list[SeriesInfo]:
-    """The CT series in a folder and its subfolders, localizers left out, by UID.
+def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
+    """The CT series in a folder and its subfolders or in a zip archive, without localizers, by UID.
 
     Raises:
         ScanError: the folder is empty or a file in it is cut short.
     """
-    series = _ct_series(_read_folder(Path(folder))[0])
+    scan = Path(path)
+    opened = opened_members(scan) if scan.suffix.lower() == ".zip" else _files_below(scan)
+    series = _ct_series(_read_files(opened)[0])
     return [_info(uid, headers) for uid, headers in sorted(series.items())]
 
 
-def open_dicom_folder(folder: Path, series_uid: str | None = None) -> CTVolume:
+def open_dicom_folder(
+    folder: Path, series_uid: str | None = None, *, irregular: Irregular = "refuse"
+) -> CTVolume:
     """Opens the CT series in a folder and its subfolders.
 
     Files that are not DICOM, other modalities and localizers are left out; files named like DICOM
@@ -59,20 +68,41 @@ def open_dicom_folder(folder: Path, series_uid: str | None = None) -> CTVolume:
     Args:
         folder: where the slices lie.
         series_uid: the series to open. Defaults to the only one.
+        irregular: what becomes of tilted or unevenly spaced slices. Defaults to "refuse".
 
     Raises:
         ScanError: no files, or a slice is cut short or not a plain CT image.
         SeriesSelectionError: no CT series, several and none chosen, or the chosen one absent.
         GeometryError: the slices do not form a regular stack.
     """
-    headers, notes = _read_folder(folder)
+    return _open_collection(folder, _files_below(folder), series_uid, irregular)
+
+
+def open_dicom_zip(
+    path: Path, series_uid: str | None = None, *, irregular: Irregular = "refuse"
+) -> CTVolume:
+    """As :func:`open_dicom_folder` for a zip archive, which is read in place.
+
+    Raises:
+        ScanError: no archive, damaged, encrypted, hostile names, a decompression bomb; and as for
+            a folder.
+    """
+    return _open_collection(path, opened_members(path), series_uid, irregular)
+
+
+def _open_collection(
+    where: Path, opened: Iterable[OpenedFile], series_uid: str | None, irregular: Irregular
+) -> CTVolume:
+    headers, notes = _read_files(opened)
     series = _ct_series(headers)
     if not series:
-        raise _no_series(folder, headers)
-    return _open_chosen(folder, series, series_uid, notes)
+        raise _no_series(where, headers)
+    return _open_chosen(where, series, series_uid, notes, irregular)
 
 
-def open_dicom_file(path: Path, series_uid: str | None = None) -> CTVolume:
+def open_dicom_file(
+    path: Path, series_uid: str | None = None, *, irregular: Irregular = "refuse"
+) -> CTVolume:
     """Opens the series that a DICOM file belongs to, from the file's own folder.
 
     Raises:
@@ -80,21 +110,24 @@ def open_dicom_file(path: Path, series_uid: str | None = None) -> CTVolume:
         SeriesSelectionError: ``series_uid`` names another series.
         GeometryError: the slices do not form a regular stack.
     """
-    header = read_header(path)
-    if header is None:
+    with DicomFile(path).open() as stream:
+        headers = read_headers(OpenedFile(DicomFile(path), stream, path.stat().st_size))
+    if not headers:
         raise ScanError(f"{path}: is DICOM without an image; expected a slice of a CT series")
+    header = headers[0]
     if header.modality != "CT":
         raise ScanError(
             f"{path}: has modality {header.modality or 'none'!r}; expected 'CT'; give a CT series"
         )
-    neighbours, notes = _read_files(sorted(p for p in path.parent.iterdir() if p.is_file()))
+    files = sorted(p for p in path.parent.iterdir() if p.is_file())
+    neighbours, notes = _read_files(opened_files(files))
     same = [
         other
         for other in neighbours
         if (other.series_uid, other.study_uid) == (header.series_uid, header.study_uid)
     ]
-    series = _ct_series(same) or {_identity([header]): [header]}
-    return _open_chosen(path, series, series_uid, notes)
+    series = _ct_series(same) or {_identity(headers): headers}
+    return _open_chosen(path, series, series_uid, notes, irregular)
 
 
 def _open_chosen(
@@ -102,6 +135,7 @@ def _open_chosen(
     series: dict[str, list[ImageHeader]],
     series_uid: str | None,
     notes: Sequence[str],
+    irregular: Irregular,
 ) -> CTVolume:
     listing = "; ".join(str(_info(uid, headers)) for uid, headers in sorted(series.items()))
     if series_uid is None and len(series) > 1:
@@ -118,8 +152,11 @@ def _open_chosen(
     headers = series[uid]
     place = f"{where}: series {uid}"
     _check_images(headers)
-    stack = stack_slices(place, headers)
+    headers, copies = _without_copies(headers) if irregular == "resample" else (headers, 0)
+    stack = stack_slices(place, headers, irregular=irregular)
     warnings = [*notes, *stack.warnings]
+    if copies:
+        warnings.append(f"{place}: {copies} exact copies of slices were left out, as asked")
     if not headers[0].series_uid:
         warnings.append(
             f"{where}: SeriesInstanceUID is empty; {uid}, made from its content, stands in for it"
@@ -130,12 +167,19 @@ def _open_chosen(
             f"{place}: {len(bare)} slices lack Rescale Slope or Intercept; stored values are "
             "taken as HU (slope 1, intercept 0)"
         )
-    source = DicomSource(stack.slices)
+    source: VoxelSource
+    spacing, origin = stack.spacing_mm, np.array(stack.origin_lps_mm)
+    if stack.places_mm is None:
+        source = DicomSource(stack.slices)
+    else:
+        source = ResampledSource(stack.slices, stack.places_mm, spacing)
+        spacing = source.spacing_mm
+        origin = origin + stack.direction[:, :2] @ source.first_mm
     warnings.extend(f"{place}: {text}" for text in plausibility_warnings(source))
     return CTVolume(
         source,
-        stack.spacing_mm,
-        stack.origin_lps_mm,
+        spacing,
+        origin,
         stack.direction,
         series_uid=uid,
         path=where,
@@ -144,23 +188,31 @@ def _open_chosen(
     )
 
 
-def _read_folder(folder: Path) -> tuple[list[ImageHeader], list[str]]:
+def _without_copies(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], int]:
+    """The slices without those that another one equals in place and in every pixel."""
+    kept: dict[tuple[object, ...], ImageHeader] = {}
+    for header in headers:
+        pixels = DicomSource([header]).read((0, 0, 0), (1, header.rows, header.columns))
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        kept.setdefault((header.position_lps_mm, header.orientation, digest), header)
+    return list(kept.values()), len(headers) - len(kept)
+
+
+def _files_below(folder: Path) -> Iterator[OpenedFile]:
     files = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
     if not files:
         raise ScanError(f"{folder}: is an empty folder; expected DICOM slices; check the path")
-    return _read_files(files)
+    return opened_files(files)
 
 
-def _read_files(files: Iterable[Path]) -> tuple[list[ImageHeader], list[str]]:
-    headers, unread = [], []
-    for path in files:
-        if not is_dicom(path):
-            if path.suffix.lower() in _DICOM_SUFFIXES:
-                unread.append(path.name)
-            continue
-        header = read_header(path)
-        if header is not None and header.has_pixels:
-            headers.append(header)
+def _read_files(files: Iterable[OpenedFile]) -> tuple[list[ImageHeader], list[str]]:
+    headers: list[ImageHeader] = []
+    unread: list[str] = []
+    for opened in files:
+        if is_dicom(opened):
+            headers.extend(h for h in read_headers(opened) if h.has_pixels)
+        elif opened.file.suffix in _DICOM_SUFFIXES:
+            unread.append(opened.file.name)
     notes = []
     if unread:
         more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
@@ -189,9 +241,10 @@ def _identity(headers: Sequence[ImageHeader]) -> str:
     """
     if headers[0].series_uid:
         return headers[0].series_uid
-    ordered = sorted(headers, key=lambda header: (header.position_lps_mm or (), header.path.name))
+    ordered = sorted(headers, key=lambda header: (header.position_lps_mm or (), header.name))
     digest = hashlib.sha256(repr([h.position_lps_mm for h in ordered]).encode())
-    digest.update(ordered[len(ordered) // 2].path.read_bytes())
+    with ordered[len(ordered) // 2].file.open() as stream:
+        digest.update(stream.read())
     return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
 
 
@@ -199,7 +252,13 @@ def _info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
     first = headers[0]
     row, column = (np.nan, np.nan) if first.pixel_spacing_mm is None else first.pixel_spacing_mm
     step = np.nan if first.slice_thickness_mm is None else first.slice_thickness_mm
-    placed = [h for h in headers if h.position_lps_mm and h.orientation]
+    placed = [
+        h
+        for h in headers
+        if h.position_lps_mm
+        and h.orientation
+        and np.abs((*h.position_lps_mm, *h.orientation)).max() < FARTHEST_MM
+    ]
     if len(placed) > 1:
         cosines = np.array(placed[0].orientation)
         normal = np.cross(cosines[:3], cosines[3:])
@@ -210,43 +269,42 @@ def _info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
 
 def _check_images(headers: Sequence[ImageHeader]) -> None:
     for header in headers:
-        if header.frames != 1:
-            raise ScanError(
-                f"{header.path}: is an enhanced (multi-frame) image of {header.frames} frames; "
-                "expected one slice a file; convert it to single slices or NIfTI"
-            )
         if (
             header.samples != 1
             or header.bits_allocated not in (8, 16, 32)
             or not 0 < header.bits_stored <= header.high_bit + 1 <= header.bits_allocated
             or min(header.rows, header.columns) < 1
+            or max(header.rows, header.columns) > LARGEST_MATRIX
         ):
             raise ScanError(
-                f"{header.path}: has {header.columns} x {header.rows} pixels of {header.samples} "
+                f"{header.file}: has {header.columns} x {header.rows} pixels of {header.samples} "
                 f"samples, {header.bits_stored} of {header.bits_allocated} bits (highest "
                 f"{header.high_bit}); expected one grey value of 8, 16 or "
-                "32 bits; export the CT again"
+                f"32 bits and at most {LARGEST_MATRIX} x {LARGEST_MATRIX} pixels; export the CT "
+                "again"
             )
         if any(v is not None and not np.isfinite(v) for v in (header.slope, header.intercept)):
             raise ScanError(
-                f"{header.path}: has Rescale Slope {header.slope} and Intercept "
+                f"{header.file}: has Rescale Slope {header.slope} and Intercept "
                 f"{header.intercept}; expected finite numbers; export the CT again"
             )
 
 
-def _no_series(folder: Path, headers: Sequence[ImageHeader]) -> SeriesSelectionError:
+def _no_series(where: Path, headers: Sequence[ImageHeader]) -> SeriesSelectionError:
     if headers:
         kinds = Counter(h.modality if not h.is_localizer else "localizer" for h in headers)
         found = ", ".join(f"{count} x {kind or 'no modality'}" for kind, count in kinds.items())
         return SeriesSelectionError(
-            f"{folder}: holds no CT series, only {found}; expected modality 'CT'; give a CT series"
+            f"{where}: holds no CT series, only {found}; expected modality 'CT'; give a CT series"
         )
-    scans = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _OTHER_SCANS)
+    scans = []
+    if where.is_dir():
+        scans = sorted(p.name for p in where.iterdir() if p.suffix.lower() in _OTHER_SCANS)
     if scans:
         return SeriesSelectionError(
-            f"{folder}: holds no DICOM, but {len(scans)} scan files such as {scans[0]}; expected "
+            f"{where}: holds no DICOM, but {len(scans)} scan files such as {scans[0]}; expected "
             "one scan; give the path of the file"
         )
     return SeriesSelectionError(
-        f"{folder}: holds no DICOM image; expected the slices of one CT series; check the path"
+        f"{where}: holds no DICOM image; expected the slices of one CT series; check the path"
     )

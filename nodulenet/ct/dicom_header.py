@@ -6,16 +6,25 @@ Standard: DICOM PS3.3 C.7.6.2 (image plane), C.7.6.3 (image pixel), C.8.2.1 (CT 
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
+import zipfile
 import zlib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import RLELossless
 
+from nodulenet.ct.codestream import frame_size
+from nodulenet.ct.dicom_file import (
+    HIGHEST_PACKING,
+    UNSUSPECTED_BYTES,
+    DicomFile,
+    OpenedFile,
+)
 from nodulenet.ct.sources import one_line
 from nodulenet.errors import ScanError
 
@@ -34,24 +43,42 @@ PARSE_ERRORS = (
     RuntimeError,
     struct.error,
     zlib.error,
+    zipfile.BadZipFile,
 )
 """What pydicom and its decoders raise on damaged files."""
 
-_LITTLE_ENDIAN_SYNTAXES = {"1.2.840.10008.1.2": 8, "1.2.840.10008.1.2.1": 12}
-"""Uncompressed syntaxes whose voxels are read in place: bytes of the pixel element's header."""
+_IMPLICIT = "1.2.840.10008.1.2"
+_EXPLICIT = "1.2.840.10008.1.2.1"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_IN_PLACE = (_IMPLICIT, _EXPLICIT)
+"""Uncompressed syntaxes whose pixels are read in place."""
 
 _PREAMBLE = 128
+
+_FRAME_HEADER_BYTES = 4096
+_META_BYTES = 4096
+
+_FIRST_ELEMENTS = tuple(
+    struct.pack("<HH", group, element)
+    for group, element in (
+        *((0x0002, e) for e in (0x0000, 0x0001, 0x0002, 0x0010)),
+        *((0x0008, e) for e in (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016, 0x0018)),
+    )
+)
+"""What a file without preamble begins with, as older scanners and exports write it."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """One DICOM image of any modality; ``None`` where a field is absent.
+    """One DICOM image, or one frame of a multi-frame one; ``None`` where a field is absent.
 
-    ``pixel_offset`` is where uncompressed little-endian pixels begin in the file; None means that
-    pydicom must decode them.
+    ``pixel_offset`` is where uncompressed little-endian pixels begin in the file, ``frames_offset``
+    where compressed frames begin; with neither pydicom must read the whole. ``frame`` counts from
+    0.
     """
 
-    path: Path
+    file: DicomFile
     series_uid: str
     study_uid: str
     modality: str
@@ -61,6 +88,7 @@ class ImageHeader:
     rows: int
     columns: int
     frames: int
+    frame: int
     samples: int
     bits_allocated: int
     bits_stored: int
@@ -74,6 +102,7 @@ class ImageHeader:
     intercept: float | None
     transfer_syntax: str
     pixel_offset: int | None
+    frames_offset: int | None
     has_pixels: bool
 
     @property
@@ -82,77 +111,133 @@ class ImageHeader:
         return "LOCALIZER" in self.image_type
 
     @property
+    def name(self) -> str:
+        """The file's name, and the frame's number (from 1, as the standard counts)."""
+        return self.file.name if self.frames == 1 else f"{self.file.name} frame {self.frame + 1}"
+
+    @property
     def label(self) -> str:
         """How messages name this slice."""
         if self.position_lps_mm is None:
-            return self.path.name
+            return self.name
         x, y, z = self.position_lps_mm
-        return f"{self.path.name} at ({x:g}, {y:g}, {z:g}) mm"
+        return f"{self.name} at ({x:g}, {y:g}, {z:g}) mm"
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file carries DICOM's mark after its preamble."""
+def is_dicom(opened: OpenedFile) -> bool:
+    """Whether the bytes carry DICOM's mark after a preamble, or begin as DICOM without one.
+
+    Raises:
+        ScanError: they cannot be read or unpacked.
+    """
     try:
-        with path.open("rb") as file:
-            return file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
-    except OSError:
-        return False
+        opened.stream.seek(0)
+        head = opened.stream.read(_PREAMBLE + 4)
+    except PARSE_ERRORS as error:
+        raise ScanError(
+            f"{opened.file}: cannot be read ({one_line(error)}); expected a whole file; copy it "
+            "again"
+        ) from error
+    return head[_PREAMBLE:] == b"DICM" or head[:4] in _FIRST_ELEMENTS
 
 
-def read_header(path: Path) -> ImageHeader | None:
+def read_headers(opened: OpenedFile) -> list[ImageHeader]:
     """Reads one file's header, not its pixels.
 
     Returns:
-        The header, or None for DICOM that is no image (DICOMDIR, reports, segmentations' tables).
+        One header a frame; none for DICOM that is no image (DICOMDIR, reports).
 
     Raises:
         ScanError: not DICOM, or damaged; pixels of an uncompressed image cut short.
     """
+    file, stream = opened.file, opened.stream
+    if not is_dicom(opened):
+        raise ScanError(
+            f"{file}: is not a DICOM file (no 'DICM' mark); expected a CT image; check what the "
+            "file is"
+        )
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        _check_deflated(opened)
+        stream.seek(0)
+        with warnings.catch_warnings():
             # pydicom warns of values that break the standard; those that matter are checked here.
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file, stop_before_pixels=True)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
             if "Rows" not in dataset or "Columns" not in dataset:
-                return None
-            return _header(path, dataset, file)
-    except InvalidDicomError as error:
-        raise ScanError(
-            f"{path}: is not a DICOM file (no 'DICM' mark); expected a CT image; check what the "
-            "file is"
-        ) from error
+                return []
+            header = _header(file, dataset, stream, opened.size)
+            if "PerFrameFunctionalGroupsSequence" in dataset:
+                return _frames(header, dataset)
+            if header.frames > 1:
+                raise ScanError(
+                    f"{file}: holds {header.frames} frames without Per-frame Functional Groups "
+                    "(5200,9230), so their places are unknown; expected single slices or an "
+                    "enhanced CT image; export the series again from the archive"
+                )
+            return [header]
     except PARSE_ERRORS as error:
         raise ScanError(
-            f"{path}: its DICOM header is damaged ({one_line(error)}); expected a CT image; copy "
+            f"{file}: its DICOM header is damaged ({one_line(error)}); expected a CT image; copy "
             "the file again"
         ) from error
 
 
-def _header(path: Path, dataset: Any, file: BinaryIO) -> ImageHeader:
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID", "") or "1.2.840.10008.1.2")
+def _check_deflated(opened: OpenedFile) -> None:
+    """Refuses a deflated dataset that unpacks to more than any image: pydicom unpacks it all."""
+    stream = opened.stream
+    stream.seek(0)
+    head = stream.read(_META_BYTES)
+    if _DEFLATED.encode() not in head:
+        return
+    (meta_bytes,) = struct.unpack_from("<I", head, _PREAMBLE + 12)
+    stream.seek(_PREAMBLE + 16 + meta_bytes)
+    most = max(UNSUSPECTED_BYTES, opened.size * HIGHEST_PACKING)
+    inflater, unpacked, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+    while not inflater.eof and (packed := inflater.unconsumed_tail or stream.read(2**16)):
+        unpacked += len(inflater.decompress(packed, 2**20))
+        if unpacked > most:
+            raise ScanError(
+                f"{opened.file}: unpacks to more than {most} bytes; expected one CT image; it may "
+                "be a decompression bomb: do not trust this file"
+            )
+
+
+def _transfer_syntax(dataset: Any) -> str:
+    named = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
+    if named:
+        return named
+    # Without file meta information pydicom has found out the encoding by itself.
+    implicit, little = dataset.original_encoding
+    if not little:
+        return _BIG_ENDIAN
+    return _IMPLICIT if implicit else _EXPLICIT
+
+
+def _header(file: DicomFile, dataset: Any, stream: IO[bytes], size: int) -> ImageHeader:
+    syntax = _transfer_syntax(dataset)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     bits = int(dataset.get("BitsAllocated", 16) or 16)
     samples = int(dataset.get("SamplesPerPixel", 1) or 1)
-    offset, has_pixels = None, True
-    if syntax in _LITTLE_ENDIAN_SYNTAXES:
-        offset, found = _pixel_element(file, explicit=syntax != "1.2.840.10008.1.2")
+    offset, frames_offset, has_pixels = None, None, True
+    if syntax not in (*_IN_PLACE, _BIG_ENDIAN, _DEFLATED):
+        frames_offset = _pixel_offset(stream, explicit=True)
+        has_pixels = frames_offset is not None
+        if has_pixels:
+            _check_first_frame(file, stream, syntax, rows, columns)
+    if syntax in _IN_PLACE:
+        offset = _pixel_offset(stream, explicit=syntax != _IMPLICIT)
         has_pixels = offset is not None
         expected = rows * columns * frames * samples * bits // 8
-        if offset is not None and found < expected:
+        if offset is not None and size - offset < expected:
             raise ScanError(
-                f"{path}: holds {found} bytes of pixels, expected {expected} for {columns} x "
-                f"{rows}; the file is cut short: copy it again"
+                f"{file}: holds {size - offset} bytes of pixels, expected {expected} for {columns} "
+                f"x {rows}; the file is cut short: copy it again"
             )
-    thickness = _numbers(dataset, "SliceThickness", 1)
-    slope, intercept = (
-        _numbers(dataset, "RescaleSlope", 1),
-        _numbers(dataset, "RescaleIntercept", 1),
-    )
     stored = int(dataset.get("BitsStored", bits) or bits)
     number = dataset.get("InstanceNumber", None)
     return ImageHeader(
-        path=path,
+        file=file,
         series_uid=_text(dataset, "SeriesInstanceUID"),
         study_uid=_text(dataset, "StudyInstanceUID"),
         modality=_text(dataset, "Modality"),
@@ -162,6 +247,7 @@ def _header(path: Path, dataset: Any, file: BinaryIO) -> ImageHeader:
         rows=rows,
         columns=columns,
         frames=frames,
+        frame=0,
         samples=samples,
         bits_allocated=bits,
         bits_stored=stored,
@@ -170,27 +256,84 @@ def _header(path: Path, dataset: Any, file: BinaryIO) -> ImageHeader:
         position_lps_mm=_numbers(dataset, "ImagePositionPatient", 3),
         orientation=_numbers(dataset, "ImageOrientationPatient", 6),
         pixel_spacing_mm=_numbers(dataset, "PixelSpacing", 2),
-        slice_thickness_mm=thickness[0] if thickness else None,
-        slope=slope[0] if slope else None,
-        intercept=intercept[0] if intercept else None,
+        slice_thickness_mm=_number(dataset, "SliceThickness"),
+        slope=_number(dataset, "RescaleSlope"),
+        intercept=_number(dataset, "RescaleIntercept"),
         transfer_syntax=syntax,
         pixel_offset=offset,
+        frames_offset=frames_offset,
         has_pixels=has_pixels,
     )
 
 
-def _pixel_element(file: BinaryIO, *, explicit: bool) -> tuple[int | None, int]:
-    """Where the pixel values begin, and how many bytes follow in the file.
+def _frames(header: ImageHeader, dataset: Any) -> list[ImageHeader]:
+    """The frames of an enhanced image, each with the geometry and rescale of its own.
+
+    What all frames share stands in the Shared Functional Groups (PS3.3 C.7.6.16).
+    """
+    shared = dataset.get("SharedFunctionalGroupsSequence", None) or [pydicom.Dataset()]
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    if len(groups) != header.frames:
+        raise ValueError(f"{len(groups)} frame descriptions for {header.frames} frames")
+
+    def group(index: int, name: str) -> Any:
+        own = groups[index].get(name, None) or shared[0].get(name, None)
+        return own[0] if own else pydicom.Dataset()
+
+    frame_bytes = header.rows * header.columns * header.samples * header.bits_allocated // 8
+    result = []
+    for index in range(header.frames):
+        measures = group(index, "PixelMeasuresSequence")
+        rescale = group(index, "PixelValueTransformationSequence")
+        kind = tuple(str(v) for v in _values(group(index, "CTImageFrameTypeSequence"), "FrameType"))
+        position = group(index, "PlanePositionSequence")
+        offset = header.pixel_offset
+        result.append(
+            replace(
+                header,
+                frame=index,
+                image_type=kind or header.image_type,
+                position_lps_mm=_numbers(position, "ImagePositionPatient", 3),
+                orientation=_numbers(
+                    group(index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
+                ),
+                pixel_spacing_mm=_numbers(measures, "PixelSpacing", 2),
+                slice_thickness_mm=_number(measures, "SliceThickness"),
+                slope=_number(rescale, "RescaleSlope"),
+                intercept=_number(rescale, "RescaleIntercept"),
+                pixel_offset=None if offset is None else offset + index * frame_bytes,
+            )
+        )
+    return result
+
+
+def _pixel_offset(stream: IO[bytes], *, explicit: bool) -> int | None:
+    """Where the pixel values begin.
 
     pydicom leaves the file at the first byte of the pixel element (PS3.5 7.1).
     """
-    start = file.tell()
-    element = file.read(12 if explicit else 8)
-    if element[:4] != b"\xe0\x7f\x10\x00":
-        return None, 0
-    offset = start + len(element)
-    file.seek(0, 2)
-    return offset, file.tell() - offset
+    start = stream.tell()
+    element = stream.read(12 if explicit else 8)
+    return start + len(element) if element[:4] == b"\xe0\x7f\x10\x00" else None
+
+
+def _check_first_frame(
+    file: DicomFile, stream: IO[bytes], syntax: str, rows: int, columns: int
+) -> None:
+    """Refuses a matrix that differs from that of the codestream, before memory is made for it."""
+    if syntax == RLELossless:  # a codestream without sizes
+        return
+    _, table_bytes = struct.unpack("<II", stream.read(8))
+    stream.seek(table_bytes + 8, os.SEEK_CUR)
+    try:
+        found = frame_size(stream.read(_FRAME_HEADER_BYTES))
+    except ValueError:
+        return  # what is wrong, or only far down, is found when the frame is decoded
+    if (found.columns, found.rows) != (columns, rows):
+        raise ScanError(
+            f"{file}: its compressed pixels are {found.columns} x {found.rows}, its header says "
+            f"{columns} x {rows}; expected one size; copy or export the slice again"
+        )
 
 
 def _text(dataset: Any, name: str) -> str:
@@ -216,3 +359,8 @@ def _numbers(dataset: Any, name: str, count: int) -> tuple[float, ...] | None:
     if len(values) != count:
         raise ValueError(f"{name} has {len(values)} values, expected {count}")
     return tuple(float(value) for value in values)
+
+
+def _number(dataset: Any, name: str) -> float | None:
+    numbers = _numbers(dataset, name, 1)
+    return numbers[0] if numbers else None

@@ -20,6 +20,9 @@ AIR_HU = -1024
 MAX_HU = 32767
 """The highest HU kept (the end of int16)."""
 
+_FAR_HU = 2**40
+"""Far beyond every HU, and sums of it far within int64."""
+
 NO_AIR_ABOVE_HU = -200
 """A chest CT without a single voxel below this value cannot be in HU."""
 
@@ -36,14 +39,18 @@ def to_hu(values: NDArray[Any], slope: float = 1.0, intercept: float = 0.0) -> N
         int16 HU of the same shape, in [-1024, 32767]; always a new array.
     """
     whole = np.issubdtype(values.dtype, np.integer)
-    if whole and slope == 1.0 and float(intercept).is_integer():
+    if whole and slope == 1.0 and float(intercept).is_integer() and abs(intercept) < _FAR_HU:
         if intercept == 0.0 and values.dtype == np.int16:
             lifted: NDArray[np.int16] = np.maximum(values, np.int16(AIR_HU))
             return lifted
+        if values.dtype.itemsize > 4:
+            values = np.minimum(values, 2 * _FAR_HU)
+            values = values if values.dtype.kind == "u" else np.maximum(values, -2 * _FAR_HU)
         # int64 holds every int32 and uint32 plus an intercept without overflow.
         wide = np.int64 if values.dtype.itemsize >= 4 else np.int32
         return np.clip(values.astype(wide) + int(intercept), AIR_HU, MAX_HU).astype(np.int16)
-    scaled = values.astype(np.float64) * slope + intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # a damaged slope; clipped below
+        scaled = values.astype(np.float64) * slope + intercept
     scaled = np.nan_to_num(scaled, nan=AIR_HU, posinf=MAX_HU, neginf=AIR_HU)
     return np.clip(np.rint(scaled), AIR_HU, MAX_HU).astype(np.int16)
 

@@ -9,6 +9,7 @@ Standard: MetaIO tag reference (itk.org/Wiki/MetaIO).
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -24,11 +25,13 @@ from nodulenet.ct.sources import (
     MappedSource,
     Shape,
     VoxelSource,
+    check_packed_size,
+    check_size,
     one_line,
     plausibility_warnings,
 )
 from nodulenet.ct.volume import CTVolume
-from nodulenet.errors import ScanError
+from nodulenet.errors import GeometryError, ScanError
 
 _DTYPES = {
     "MET_CHAR": "i1",
@@ -40,6 +43,19 @@ _DTYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+
+_LISTS = {
+    "DimSize": 1,
+    "ElementSpacing": 1,
+    "ElementSize": 1,
+    "Offset": 1,
+    "Origin": 1,
+    "Position": 1,
+    "TransformMatrix": 2,
+    "Rotation": 2,
+    "Orientation": 2,
+}
+"""Fields of NDims ** n numbers. ITK takes zeros, or its own memory, for those that are absent."""
 
 _LONGEST_HEADER = 65536
 
@@ -61,16 +77,20 @@ def open_metaimage(path: Path, series_uid: str | None = None) -> CTVolume:
         GeometryError: impossible spacing or direction.
     """
     fields, header_bytes = _header_fields(path)
+    _check_lists(path, fields)
     voxels = _voxels(path, fields, header_bytes)
     header = read_header(path, "MetaImageIO")
+    check_size(path, header.shape)
     source: VoxelSource
     plausibility: tuple[str, ...] = ()
     if voxels.compressed:
+        packed = voxels.file.stat().st_size - (voxels.offset or 0)
+        check_packed_size(path, header.shape, voxels.dtype.itemsize, packed)
         source = DecodedSource(partial(_inflate, path, voxels, header.shape), header.shape)
     else:
         offset = voxels.offset
         if offset is None:  # HeaderSize = -1: the voxels are the end of the file
-            bytes_of_voxels = int(np.prod(header.shape, dtype=np.int64)) * voxels.dtype.itemsize
+            bytes_of_voxels = math.prod(header.shape) * voxels.dtype.itemsize
             offset = max(0, voxels.file.stat().st_size - bytes_of_voxels)
         source = MappedSource(voxels.file, voxels.dtype, offset, header.shape, named=path)
         plausibility = plausibility_warnings(source)
@@ -120,6 +140,33 @@ def _header_fields(path: Path) -> tuple[dict[str, str], int]:
             "Value'); copy or convert the scan again"
         )
     return fields, end
+
+
+def _check_lists(path: Path, fields: dict[str, str]) -> None:
+    dimensions = fields.get("NDims", "")
+    if dimensions not in ("3", "4"):
+        raise ScanError(
+            f"{path}: NDims is {dimensions or 'absent'}; expected 3 (or 4 with a last size of 1); "
+            "convert the scan again"
+        )
+    for name, power in _LISTS.items():
+        if name not in fields and name != "DimSize":
+            continue
+        expected = int(dimensions) ** power
+        found = fields.get(name, "").split()
+        is_number = str.isdecimal if name == "DimSize" else _finite
+        if len(found) != expected or not all(map(is_number, found)):
+            raise GeometryError(
+                f"{path}: {name} is {fields.get(name, 'absent')!r}; expected {expected} numbers; "
+                "repair the header or convert the scan again"
+            )
+
+
+def _finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _voxels(path: Path, fields: dict[str, str], header_bytes: int) -> _Voxels:

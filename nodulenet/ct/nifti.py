@@ -27,6 +27,8 @@ from nodulenet.ct.sources import (
     MappedSource,
     Shape,
     VoxelSource,
+    check_packed_size,
+    check_size,
     one_line,
     plausibility_warnings,
 )
@@ -67,6 +69,7 @@ def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
     image = _load(path)
     header = image.header
     shape = _shape(path, header.get_data_shape())
+    check_size(path, shape)
     dtype = header.get_data_dtype()
     if dtype.fields is not None or not (
         np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.floating)
@@ -85,6 +88,7 @@ def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
     offset = int(image.dataobj.offset)
     source: VoxelSource
     if path.name.lower().endswith(".gz"):
+        check_packed_size(path, shape, dtype.itemsize, path.stat().st_size)
         load = partial(_decode, path, dtype, offset, shape)
         source = DecodedSource(load, shape, slope, intercept)
         plausibility: tuple[str, ...] = ()
@@ -109,6 +113,34 @@ def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
     )
 
 
+def volume_of_nibabel(image: Any, series_uid: str | None = None) -> CTVolume:
+    """A nibabel image of HU (NIfTI, MGH, ...) as a volume; its voxels are copied.
+
+    Args:
+        image: one spatial volume with an affine to RAS.
+        series_uid: name of the scan. Defaults to one made from its voxels.
+
+    Raises:
+        ScanError: not one scalar volume, or its voxels cannot be read.
+        GeometryError: its affine is not finite, singular or sheared.
+    """
+    where = image.get_filename() or "nibabel image"
+    shape = _shape(where, image.shape)
+    units = getattr(image.header, "get_xyzt_units", lambda: ("mm", "sec"))
+    spacing, origin, direction = _geometry(where, image.affine, units()[0])
+    try:
+        values = np.asanyarray(image.dataobj)
+    except (*_READ_ERRORS, MemoryError) as error:
+        raise ScanError(
+            f"{where}: its voxels cannot be read ({one_line(error)}); expected a whole image; load "
+            "it again"
+        ) from error
+    # nibabel's axes are (i, j, k), ours (z, y, x).
+    return CTVolume.from_array(
+        values.reshape(shape[::-1]).transpose(), spacing, origin, direction, series_uid=series_uid
+    )
+
+
 def _load(path: Path) -> Any:
     try:
         with _quiet_nibabel():
@@ -125,7 +157,7 @@ def _load(path: Path) -> Any:
     return image
 
 
-def _shape(path: Path, stored: tuple[int, ...]) -> Shape:
+def _shape(path: Path | str, stored: tuple[int, ...]) -> Shape:
     if len(stored) < 3 or any(size != 1 for size in stored[3:]):
         raise ScanError(
             f"{path}: has {len(stored)} dimensions of size {tuple(int(n) for n in stored)}; "
@@ -135,7 +167,7 @@ def _shape(path: Path, stored: tuple[int, ...]) -> Shape:
 
 
 def _geometry(
-    path: Path, affine: NDArray[np.float64], unit: str
+    path: Path | str, affine: NDArray[np.float64], unit: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     if affine is None or not np.isfinite(affine).all():
         raise GeometryError(

@@ -1,18 +1,45 @@
 """NRRD (.nrrd, .nhdr) through SimpleITK, which turns its named spaces into LPS.
 
+Voxels that lie uncompressed in one file are mapped; only where they lie is read here.
 Standard: teem.sourceforge.net/nrrd/format.html.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nodulenet.ct.itk_image import decoded_source, read_header
+from nodulenet.ct.sources import (
+    MappedSource,
+    Shape,
+    VoxelSource,
+    check_packed_size,
+    check_size,
+    plausibility_warnings,
+)
 from nodulenet.ct.volume import CTVolume
+from nodulenet.errors import ScanError
+
+_DTYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+
+_LONGEST_HEADER = 65536
 
 
 def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
-    """A CT in a ``.nrrd`` or ``.nhdr`` file, decoded as a whole at the first read.
+    """A CT in a ``.nrrd`` or ``.nhdr`` file.
 
     Args:
         path: the file.
@@ -23,12 +50,87 @@ def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
         GeometryError: impossible spacing or direction.
     """
     header = read_header(path, "NrrdImageIO")
+    check_size(path, header.shape)
+    fields, header_bytes = _header_fields(path)
+    dtype = _dtype(fields)
+    source: VoxelSource | None = _mapped(path, header.shape, fields, header_bytes, dtype)
+    plausibility: tuple[str, ...] = ()
+    if source is None:
+        check_packed_size(
+            path, header.shape, dtype.itemsize if dtype else 1, _packed_bytes(path, fields)
+        )
+        source = decoded_source(path, "NrrdImageIO", header.shape)
+    else:
+        plausibility = plausibility_warnings(source)
     return CTVolume(
-        decoded_source(path, "NrrdImageIO", header.shape),
+        source,
         header.spacing_mm,
         header.origin_lps_mm,
         header.direction,
         series_uid=series_uid or path.stem,
         path=path,
         format="nrrd",
+        warnings=plausibility,
     )
+
+
+def _packed_bytes(path: Path, fields: dict[str, str]) -> int:
+    """Of all files that the voxels can lie in; ITK itself checks which of them are listed."""
+    if "data file" not in fields and "datafile" not in fields:
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
+
+
+def _mapped(
+    path: Path,
+    shape: Shape,
+    fields: dict[str, str],
+    header_bytes: int,
+    dtype: np.dtype[Any] | None,
+) -> MappedSource | None:
+    """Where uncompressed voxels lie; None for every other layout, which SimpleITK decodes."""
+    name = fields.get("data file", fields.get("datafile"))
+    skip = fields.get("byte skip", fields.get("byteskip", "0"))
+    if (
+        fields.get("encoding") != "raw"
+        or fields.get("dimension") != "3"
+        or fields.get("line skip", fields.get("lineskip", "0")) != "0"
+        or not skip.removeprefix("-").isdecimal()
+        or dtype is None
+        or (name is not None and (name.upper().startswith("LIST") or "%" in name))
+    ):
+        return None
+    file = path if name is None else path.parent / name
+    if not file.is_file():
+        raise ScanError(
+            f"{path}: its voxel file {name} is missing; expected it at {file}; copy both files "
+            "together and keep their names"
+        )
+    offset = (header_bytes if name is None else 0) + int(skip)
+    if int(skip) < 0:  # the voxels are the end of the file
+        bytes_of_voxels = math.prod(shape) * dtype.itemsize
+        offset = max(0, file.stat().st_size - bytes_of_voxels)
+    return MappedSource(file, dtype, offset, shape, named=path)
+
+
+def _dtype(fields: dict[str, str]) -> np.dtype[Any] | None:
+    code = next((c for c, names in _DTYPES.items() if fields.get("type") in names), None)
+    order = {"little": "<", "big": ">"}.get(fields.get("endian", ""))
+    if code is None or (order is None and code[1] != "1"):
+        return None
+    return np.dtype((order or "<") + code)
+
+
+def _header_fields(path: Path) -> tuple[dict[str, str], int]:
+    """The "field: value" lines up to the empty line or the end, and their bytes."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        while file.tell() < _LONGEST_HEADER:
+            line = file.readline(4096)
+            if not line.strip():
+                break
+            field, colon, value = line.decode("latin-1").partition(":")
+            # "key:=value" is free text, "#" a comment.
+            if colon and not value.startswith("=") and not field.startswith("#"):
+                fields[field.strip().lower()] = value.strip()
+        return fields, file.tell()

@@ -1,17 +1,17 @@
-"""One door for every format: a path in, a CTVolume out."""
+"""One door for every format: a path or an image in memory in, a CTVolume out."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from nodulenet.errors import ScanError
+from nodulenet.errors import ScanError, UsageError
 
 if TYPE_CHECKING:
     from nodulenet.ct.volume import CTVolume
 
-FORMATS = "a DICOM folder or file, .nii, .nii.gz, .mhd, .mha, .nrrd or .nhdr"
+FORMATS = "a DICOM folder, file or .zip, .nii, .nii.gz, .mhd, .mha, .nrrd or .nhdr"
 """What :func:`open_ct` reads, for messages."""
 
 _METAIMAGE = (".mhd", ".mha")
@@ -19,7 +19,13 @@ _NRRD = (".nrrd", ".nhdr")
 _NIFTI = (".nii", ".nii.gz")
 
 
-def open_ct(path: str | os.PathLike[str], *, series_uid: str | None = None) -> CTVolume:
+def open_ct(
+    scan: str | os.PathLike[str] | Any,
+    *,
+    series_uid: str | None = None,
+    irregular: Literal["refuse", "resample"] = "refuse",
+    strict_hu: bool = False,
+) -> CTVolume:
     """Opens a CT scan without decoding its voxels.
 
     Headers and at most a few slices are read (the latter to see whether the values can be HU);
@@ -27,18 +33,26 @@ def open_ct(path: str | os.PathLike[str], *, series_uid: str | None = None) -> C
     when that format is opened.
 
     Args:
-        path: a DICOM folder (searched with its subfolders) or one DICOM file of a series (its
-            neighbours in the same folder join it), ``.nii``, ``.nii.gz``, ``.mhd`` with its
-            ``.raw`` or ``.zraw``, ``.mha``, ``.nrrd`` or ``.nhdr``.
+        scan: a DICOM folder (searched with its subfolders), one DICOM file of a series (its
+            neighbours in the same folder join it), an enhanced multi-frame DICOM file, a ``.zip``
+            of DICOM, ``.nii``, ``.nii.gz``, ``.mhd`` with its ``.raw`` or ``.zraw``, ``.mha``,
+            ``.nrrd`` or ``.nhdr``; or a SimpleITK or nibabel image. NumPy arrays:
+            :meth:`CTVolume.from_array`.
         series_uid: for DICOM the SeriesInstanceUID to read, needed where a folder holds several
             CT series. For other formats it names the volume. Defaults to the only series, and to
             the file name without its ending.
+        irregular: what becomes of DICOM slices that are tilted (gantry tilt) or unevenly spaced:
+            "refuse", or "resample" onto a regular grid (linear, gaps of at most 5 mm, exact copies
+            of slices left out; said in ``volume.warnings``). Defaults to "refuse".
+        strict_hu: whether values that cannot be HU are an error instead of a warning; compressed
+            scans are then decoded at once. Defaults to False.
 
     Returns:
         The scan. ``volume.warnings`` says what was tolerated.
 
     Raises:
-        ScanError: the path is missing, empty, unreadable, cut short, of another format or not CT.
+        ScanError: the path is missing, empty, unreadable, cut short, of another format or not CT;
+            with ``strict_hu``, values that cannot be HU.
         SeriesSelectionError: a folder without a CT series, or with several and none chosen.
         GeometryError: slices are missing, doubled, unevenly spaced, tilted or do not match, or
             the header's geometry is impossible.
@@ -48,13 +62,26 @@ def open_ct(path: str | os.PathLike[str], *, series_uid: str | None = None) -> C
         >>> patch = extract_patch(volume, (56.2, 86.3, -115.9), (64, 64, 64), (1, 1, 1))
         ...                                                           # doctest: +SKIP
     """
-    scan = Path(path)
+    if irregular not in ("refuse", "resample"):
+        raise UsageError(f"irregular is {irregular!r}; expected 'refuse' or 'resample'")
+    if isinstance(scan, str | os.PathLike):
+        volume = _open_path(Path(scan), series_uid, irregular)
+    else:
+        volume = _open_image(scan, series_uid)
+    if strict_hu:
+        volume.require_hu()
+    return volume
+
+
+def _open_path(
+    scan: Path, series_uid: str | None, irregular: Literal["refuse", "resample"]
+) -> CTVolume:
     _check_path(scan)
     name = scan.name.lower()
     if scan.is_dir():
         from nodulenet.ct.dicom import open_dicom_folder
 
-        return open_dicom_folder(scan, series_uid)
+        return open_dicom_folder(scan, series_uid, irregular=irregular)
     if name.endswith(_NIFTI):
         from nodulenet.ct.nifti import open_nifti
 
@@ -70,10 +97,29 @@ def open_ct(path: str | os.PathLike[str], *, series_uid: str | None = None) -> C
     if name.endswith((".raw", ".zraw")):
         raise ScanError(f"{scan}: found bare voxels; expected their header; give the .mhd file")
     if name.endswith(".zip"):
-        raise ScanError(f"{scan}: found a zip archive; expected {FORMATS}; unpack it first")
+        from nodulenet.ct.dicom import open_dicom_zip
+
+        return open_dicom_zip(scan, series_uid, irregular=irregular)
     from nodulenet.ct.dicom import open_dicom_file
 
-    return open_dicom_file(scan, series_uid)
+    return open_dicom_file(scan, series_uid, irregular=irregular)
+
+
+def _open_image(image: Any, series_uid: str | None) -> CTVolume:
+    """An image object; its library is imported already."""
+    libraries = {kind.__module__.partition(".")[0] for kind in type(image).__mro__}
+    if "SimpleITK" in libraries:
+        from nodulenet.ct.itk_image import volume_of_simpleitk
+
+        return volume_of_simpleitk(image, series_uid)
+    if "nibabel" in libraries:
+        from nodulenet.ct.nifti import volume_of_nibabel
+
+        return volume_of_nibabel(image, series_uid)
+    raise UsageError(
+        f"scan is a {type(image).__name__}; expected a path to {FORMATS}, or a SimpleITK or "
+        "nibabel image; for a NumPy array use CTVolume.from_array"
+    )
 
 
 def _check_path(scan: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +11,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nodulenet.ct.hu import decoded_to_hu, has_air, implausible_hu, to_hu
-from nodulenet.errors import ScanError
+from nodulenet.errors import GeometryError, ScanError
 
 Shape = tuple[int, int, int]
 """Voxels along (z, y, x)."""
+
+MAX_VOXELS = 2**31
+"""More voxels than any CT has: a broken header or a decompression bomb."""
+
+HIGHEST_DEFLATE_RATIO = 1032
+"""How many bytes a byte of zlib or gzip data stands for at most (zlib technical notes)."""
+
+
+def check_size(where: Path | str, shape: Shape) -> None:
+    """Refuses a size that no CT has, before anything of that size is made.
+
+    Raises:
+        GeometryError: no voxel along an axis, or too many in all.
+    """
+    if min(shape) < 1 or math.prod(shape) > MAX_VOXELS:
+        raise GeometryError(
+            f"{where}: size is {shape} (z, y, x); expected at least one voxel along each axis and "
+            f"at most {MAX_VOXELS} in all; the header is damaged: convert the scan again"
+        )
+
+
+def check_packed_size(where: Path | str, shape: Shape, voxel_bytes: int, packed: int) -> None:
+    """Refuses a header whose voxels cannot come out of so few packed bytes.
+
+    Raises:
+        ScanError: more than zlib can unpack from them.
+    """
+    needed = math.prod(shape) * voxel_bytes
+    if needed > packed * HIGHEST_DEFLATE_RATIO:
+        raise ScanError(
+            f"{where}: {packed} packed bytes cannot hold {shape[2]} x {shape[1]} x {shape[0]} "
+            f"voxels ({needed} bytes); expected at least one byte for {HIGHEST_DEFLATE_RATIO}; the "
+            "file is cut short or its header damaged: copy or convert it again"
+        )
 
 
 class VoxelSource(Protocol):
@@ -65,7 +100,8 @@ class MappedSource:
         self.slope, self.intercept = slope, intercept
         self.named = named or path
         self.warnings: tuple[str, ...] = ()
-        expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        check_size(self.named, shape)
+        expected = offset + math.prod(shape) * dtype.itemsize
         try:
             found = path.stat().st_size
         except OSError as error:

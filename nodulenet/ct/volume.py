@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nodulenet.ct.hu import decoded_to_hu
-from nodulenet.ct.sources import ArraySource, Shape, VoxelSource, plausibility_warnings
-from nodulenet.errors import GeometryError, UsageError
+from nodulenet.ct.sources import (
+    ArraySource,
+    Shape,
+    VoxelSource,
+    check_size,
+    plausibility_warnings,
+)
+from nodulenet.errors import GeometryError, ScanError, UsageError
 
 Millimetres = tuple[float, float, float]
 """Along (x, y, z)."""
@@ -24,9 +30,6 @@ ORTHOGONALITY_TOLERANCE = 1e-3
 
 BORDER_TOLERANCE_VOXELS = 1e-6
 """Rounding allowed to a point that lies on the scan's border."""
-
-MAX_VOXELS = 2**31
-"""More voxels than any CT has: a broken header or a decompression bomb."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -216,6 +219,33 @@ class CTVolume:
             )
         return self._voxels.read(start_zyx, stop_zyx)
 
+    def require_hu(self) -> None:
+        """Refuses values that cannot be HU (already windowed, 0..255, no air).
+
+        Reads as few slices as decide it; a compressed scan is decoded.
+
+        Raises:
+            ScanError: they cannot be HU, or cannot be read.
+        """
+        found = plausibility_warnings(self._voxels)
+        if found:
+            raise ScanError(f"{self.source or self.series_uid}: {found[0]}")
+
+    def in_memory(self) -> CTVolume:
+        """The same scan with its voxels read once and kept as int16."""
+        if isinstance(self._voxels, ArraySource):
+            return self
+        return CTVolume(
+            ArraySource(self.array()),
+            self.spacing_mm,
+            self.origin_lps_mm,
+            self.direction,
+            series_uid=self.series_uid,
+            path=self.source,
+            format=self.format,
+            warnings=self.warnings,
+        )
+
     def array(self) -> NDArray[np.int16]:
         """The whole scan, int16 HU (z, y, x), a new array."""
         return self._voxels.read((0, 0, 0), self.shape)
@@ -248,11 +278,7 @@ def _points(values: ArrayLike) -> NDArray[np.float64]:
 def _check_geometry(
     where: str, shape: Shape, spacing: list[float], direction: NDArray[Any]
 ) -> None:
-    if min(shape) < 1 or int(np.prod(shape, dtype=np.int64)) > MAX_VOXELS:
-        raise GeometryError(
-            f"{where}: size is {shape} (z, y, x); expected at least one voxel along each axis and "
-            f"at most {MAX_VOXELS} in all; the header is damaged: convert the scan again"
-        )
+    check_size(where, shape)
     low, high = SPACING_LIMITS_MM
     if not all(low <= value <= high for value in spacing):
         raise GeometryError(

@@ -39,7 +39,7 @@ def check_config(config: Config) -> None:
                 f"models.{i}.name: {model.name} takes {entry.rank}D patches, but patch.form is "
                 f"{config.patch.form}"
             )
-        if min(config.patch.size) < entry.minimum_extent:
+        if min(config.patch.size[-rank:]) < entry.minimum_extent:
             raise ConfigError(
                 f"patch.size: {list(config.patch.size)} is too small for {model.name}, which needs "
                 f"at least {entry.minimum_extent} voxels along every axis"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from nodulenet.plots.froc import froc_figure
     from nodulenet.plots.learning import learning_curves_figure
     from nodulenet.plots.montage import montage_figure
-    from nodulenet.plots.render import figure_svg, save_figure
+    from nodulenet.plots.planes import planes_figure
+    from nodulenet.plots.render import figure_svg, save_figure, save_png
     from nodulenet.plots.roc import roc_figure
 
 _HOMES = {
@@ -24,8 +25,10 @@ _HOMES = {
     "interval_figure": "forest",
     "learning_curves_figure": "learning",
     "montage_figure": "montage",
+    "planes_figure": "planes",
     "roc_figure": "roc",
     "save_figure": "render",
+    "save_png": "render",
     "score_distribution_figure": "calibration",
 }
 
@@ -36,8 +39,10 @@ __all__ = [
     "interval_figure",
     "learning_curves_figure",
     "montage_figure",
+    "planes_figure",
     "roc_figure",
     "save_figure",
+    "save_png",
     "score_distribution_figure",
 ]
 

@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from nodulenet.atomic import atomic_path
+from nodulenet.errors import UsageError
 
 PNG_DPI = 200
 _SVG: dict[Any, Any] = {
@@ -38,12 +39,23 @@ def save_figure(figure: Figure, path: str | Path) -> tuple[Path, Path]:
         The two paths.
     """
     svg, png = Path(path).with_suffix(".svg"), Path(path).with_suffix(".png")
-    with _settled(figure):
-        with atomic_path(svg) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
-        with atomic_path(png) as temporary:
-            figure.savefig(temporary, format="png", dpi=PNG_DPI, facecolor="white")
-    return svg, png
+    with _settled(figure), atomic_path(svg) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
+    return svg, save_png(figure, png)
+
+
+def save_png(figure: Figure, path: str | Path) -> Path:
+    """Writes a PNG (200 dpi, white background), whole or not at all.
+
+    Raises:
+        UsageError: the path does not end in .png.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"{target}: is to be a picture; expected a name ending in .png")
+    with _settled(figure), atomic_path(target) as temporary:
+        figure.savefig(temporary, format="png", dpi=PNG_DPI, facecolor="white")
+    return target
 
 
 @contextmanager

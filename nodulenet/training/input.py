@@ -52,7 +52,7 @@ def training_transform(spec: PatchSpec, augment: Augmentation) -> Compose:
     """Stored patch -> model input with the configured augmentation."""
     mt = import_monai().transforms
     steps: list[Transform] = (
-        [_pose_of_planes(spec, augment)] if spec.form == "2.5d" else _pose(spec, augment)
+        [_pose_of_planes(spec, augment)] if spec.orthogonal_planes else _pose(spec, augment)
     )
     if augment.hu_offset:
         steps.append(mt.RandShiftIntensityd(KEY, offsets=augment.hu_offset, prob=1.0))
@@ -90,7 +90,10 @@ def _pose_of_planes(spec: PatchSpec, augment: Augmentation) -> Transform:
 
 
 def _to_input(spec: PatchSpec) -> list[Transform]:
-    return [WindowHUd(KEY, windows=spec.windows), ToKerasd(KEY)]
+    mt = import_monai().transforms
+    # Neighbouring slices are posed as the cube (1, z, y, x) that they are; then z is the channel.
+    flat = [mt.SqueezeDimd(KEY, dim=0)] if spec.neighbouring_slices else []
+    return [*flat, WindowHUd(KEY, windows=spec.windows), ToKerasd(KEY)]
 
 
 def to_inputs(
@@ -98,7 +101,7 @@ def to_inputs(
 ) -> npt.NDArray[np.float32]:
     """Stored patches (n, *spec.stored_shape) as model input (n, *spec.input_shape), float32."""
     floats = values.from_stored(stored)
-    if spec.form != "2.5d":
+    if not spec.orthogonal_planes:
         floats = floats[:, np.newaxis]  # MONAI wants channels first
     result = np.empty((len(stored), *spec.input_shape), dtype=np.float32)
     for i, patch in enumerate(floats):

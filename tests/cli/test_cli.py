@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from nodulenet.cli.terminal import PlainProgress
 from nodulenet.config.load import shipped_configs
+from nodulenet.ct import extract_patch, open_ct
 from nodulenet.models.registry import list_models
 from nodulenet.training.run import Run
 
@@ -54,7 +56,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 def test_help_tells_the_verbs_and_the_exit_codes() -> None:
     done = nodulenet("--help")
     assert done.returncode == 0
-    for word in ("phantom", "prepare", "train", "evaluate", "classify", "info", "config"):
+    for word in ("phantom", "prepare", "train", "evaluate", "classify", "patch", "info", "config"):
         assert word in done.stdout
     assert "Exit codes: 0 done; 1 a defect" in " ".join(done.stdout.split()).replace("│", "")
 
@@ -64,6 +66,39 @@ def test_info_lists_versions_and_all_models() -> None:
     assert facts["versions"]["tensorflow"]
     models = nodulenet("info", "--models").stdout
     assert all(name in models for name in list_models())
+
+
+@pytest.fixture
+def phantom_scan(tmp_path: Path) -> Path:
+    nodulenet("phantom", str(tmp_path / "tree"), "--scans", "1")
+    return next((tmp_path / "tree").rglob("*.mhd"))
+
+
+def test_a_scan_is_described_for_people_and_programs(phantom_scan: Path) -> None:
+    volume = open_ct(phantom_scan)
+    facts = json.loads(nodulenet("info", str(phantom_scan), "--json").stdout)["volume"]
+    assert facts["shape_zyx"] == list(volume.shape)
+    assert facts["spacing_xyz_mm"] == pytest.approx(volume.spacing_mm)
+    assert facts["hu_range"] == [volume.array().min(), volume.array().max()]
+    text = nodulenet("info", str(phantom_scan)).stdout
+    for word in (volume.series_uid, "orientation", facts["orientation"], "mm (LPS)", "warnings"):
+        assert word in text
+
+
+def test_a_patch_is_cut_written_and_drawn(phantom_scan: Path, tmp_path: Path) -> None:
+    volume = open_ct(phantom_scan)
+    point = volume.points_of([value / 2 for value in volume.shape[::-1]])
+    ras = ",".join(f"{value:.9g}" for value in point * (-1, -1, 1))
+    out, png = tmp_path / "p.nii.gz", tmp_path / "p.png"
+    places = ["--point", ras, "--space", "ras", "--out", str(out), "--png", str(png)]
+    done = nodulenet("patch", str(phantom_scan), *places, "--size", "10,20,30", "--spacing", "0.9")
+    assert done.stdout.split() == [str(out), str(png)]
+    patch = open_ct(out)
+    assert patch.shape == (10, 20, 30)
+    expected = extract_patch(volume, point, (10, 20, 30), (0.9, 0.9, 0.9))
+    assert np.abs(patch.array() - expected).max() <= 0.51
+    np.testing.assert_allclose(patch.points_of([14.5, 9.5, 4.5]), point, atol=1e-3)
+    assert png.read_bytes().startswith(b"\x89PNG")
 
 
 def test_shipped_configurations_are_shown_as_they_are() -> None:
@@ -90,6 +125,14 @@ def test_shipped_configurations_are_shown_as_they_are() -> None:
         (["prepare", "demo", "patch.windows=[lungg]"], 2, "patch.windows: "),
         (["prepare", "demo", "models=[squeezenet_9]"], 2, "models.0.name: Unknown model"),
         (["prepare", "demo", "models.0.label=../x"], 2, "models.0.label"),
+        (["info", "gone.mhd"], 3, "gone.mhd: does not exist"),
+        (["info", "a.mhd", "--models"], 2, "either SCAN or --models"),
+        (["info", "--series", "1.2"], 2, "belong to SCAN"),
+        (["patch", "a.mhd", "--point", "1,2,3"], 2, "give --out FILE, --png FILE or both"),
+        (["patch", "a.mhd", "--point", "1;2;3", "--png", "a.png"], 2, "expected three numbers"),
+        (["patch", "gone", "--point", "1,2,3", "--png", "a.png"], 3, "gone: does not exist"),
+        (["patch", "a", "--point", "1,2,3", "--png", "a.png", "--size", "1.5"], 2, "whole numbers"),
+        (["patch", "a", "--point", "1,2,3", "--png", "a.png", "--window", "lungg"], 2, "lungg"),
         (["frobnicate"], 2, "No such command"),
     ],
 )

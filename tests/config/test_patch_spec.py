@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from nodulenet.config.patch_spec import PatchSpec
 
 
-def test_shapes_of_the_three_forms() -> None:
+def test_shapes_of_the_forms() -> None:
     cube = PatchSpec(size=(8, 10, 12), margin_voxels=2, windows=("lung", "bone"))
     assert cube.stored_shape == (12, 14, 16)
     assert cube.input_shape == (8, 10, 12, 2)
@@ -17,6 +17,9 @@ def test_shapes_of_the_three_forms() -> None:
     planes = PatchSpec(form="2.5d", size=(10, 10), margin_voxels=0, windows=("lung", "bone"))
     assert planes.stored_shape == (3, 10, 10)
     assert planes.input_shape == (10, 10, 6)
+    slices = PatchSpec(form="2.5d", size=(3, 10, 12), margin_voxels=1, windows=("lung", "bone"))
+    assert slices.stored_shape == (5, 12, 14)
+    assert slices.input_shape == (10, 12, 6)
 
 
 def test_one_number_is_a_spacing_for_every_axis() -> None:
@@ -30,6 +33,7 @@ def test_one_number_is_a_spacing_for_every_axis() -> None:
     [
         {"size": [8, 8, 0]},
         {"size": [8, 8]},
+        {"form": "2.5d", "size": [8]},
         {"spacing_mm": [1, 1, float("nan")]},
         {"spacing_mm": [1, 1, -1]},
         {"form": "2d", "size": [8, 8], "spacing_mm": [1, 1, 1]},

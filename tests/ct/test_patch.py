@@ -217,7 +217,7 @@ def test_point_outside_names_extent_and_ras():
         ({"size": (4, 4, 0)}, "three positive integers"),
         ({"size": (4, 4, 4.0)}, "three positive integers"),
         ({"size": (2, 4, 4), "form": "2d"}, "two positive integers"),
-        ({"size": (4, 4, 4), "form": "2.5d"}, "rows, columns"),
+        ({"size": (4,), "form": "2.5d"}, "rows, columns.*neighbouring axial slices"),
         ({"form": "4d"}, "form is '4d'"),
         ({"spacing_mm": (1, 1)}, "spacing_mm is"),
         ({"spacing_mm": (1, 1, -1)}, "three positive numbers"),

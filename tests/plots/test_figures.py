@@ -23,8 +23,10 @@ from nodulenet.plots import (
     interval_figure,
     learning_curves_figure,
     montage_figure,
+    planes_figure,
     roc_figure,
     save_figure,
+    save_png,
     score_distribution_figure,
 )
 from nodulenet.plots.roc import thinned
@@ -138,6 +140,46 @@ def test_montage_window_proportions_and_scale_bar() -> None:
 def test_montage_refuses_what_it_cannot_draw(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         montage_figure(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_planes_show_left_back_and_head_where_radiologists_expect_them(axis: str) -> None:
+    """A bright end of one axis appears at the letter of that end, in both planes it lies in."""
+    hu = np.full((9, 11, 13), -900.0)
+    hu[{"x": np.s_[:, :, -2:], "y": np.s_[:, -2:], "z": np.s_[-2:]}[axis]] = 100.0
+    figure = planes_figure(hu, (0.5, 0.6, 1.5))
+    letter = {"x": "L", "y": "P", "z": "S"}[axis]
+    figure.set_dpi(100)
+    figure.draw_without_rendering()
+    seen = 0
+    for ax in figure.axes:
+        image = ax.images[0]
+        rows, columns = np.nonzero(np.asarray(image.get_array()) > 0)
+        if rows.size == np.asarray(image.get_array()).size or not rows.size:
+            continue  # the plane across the axis
+        left, right, bottom, top = image.get_extent()
+        height, width = np.asarray(image.get_array()).shape
+        x = left + (columns.mean() + 0.5) / width * (right - left)
+        first, last = (top, bottom) if image.origin == "upper" else (bottom, top)
+        y = first + (rows.mean() + 0.5) / height * (last - first)
+        bright = ax.transData.transform((x, y))
+        places = {t.get_text(): t.get_transform().transform(t.get_position()) for t in ax.texts}
+        nearest = min(places, key=lambda name: np.hypot(*(places[name] - bright)))
+        assert nearest == letter, ax.get_title()
+        seen += 1
+    assert seen == 2
+    widths = [abs(np.diff(ax.images[0].get_extent()[:2])[0]) for ax in figure.axes]
+    assert widths == pytest.approx([6.5, 6.5, 6.6])
+
+
+def test_planes_and_pictures_refuse_what_they_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"shape \(3, 4\); expected \(z, y, x\)"):
+        planes_figure(np.zeros((3, 4)), (1, 1, 1))
+    figure = planes_figure(np.zeros((3, 4, 5)), (1, 1, 1), title="_a$b")
+    with pytest.raises(UsageError, match="ending in .png"):
+        save_png(figure, tmp_path / "a.jpg")
+    assert save_png(figure, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_figures_draw_into_given_axes() -> None:

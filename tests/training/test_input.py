@@ -42,7 +42,13 @@ def make_store(folder: Path, spec: PatchSpec, count: int = 20) -> PatchStore:
 
 
 @pytest.mark.parametrize(
-    "form", [{}, {"form": "2d", "size": [6, 6], "spacing_mm": 1}, {"form": "2.5d", "size": [6, 6]}]
+    "form",
+    [
+        {},
+        {"form": "2d", "size": [6, 6], "spacing_mm": 1},
+        {"form": "2.5d", "size": [6, 6]},
+        {"form": "2.5d", "size": [3, 6, 6]},
+    ],
 )
 def test_scoring_is_the_window_of_the_middle(tmp_path: Path, form: dict[str, Any]) -> None:
     spec = make_spec(**form, windows=[WINDOW, (-160, 240)])
@@ -50,7 +56,7 @@ def test_scoring_is_the_window_of_the_middle(tmp_path: Path, form: dict[str, Any
     stored = store.patches([0, 1, 2])
     found = to_inputs(stored, scoring_transform(spec), spec, store.values)
     middle = stored[(..., *[slice(2, -2)] * len(spec.size))].astype(np.float64)
-    if spec.form != "2.5d":
+    if spec.form != "2.5d":  # else the planes are channels already
         middle = middle[:, None]
     channels = [
         np.clip((middle[:, c] - low) / (high - low), 0, 1)
@@ -58,6 +64,21 @@ def test_scoring_is_the_window_of_the_middle(tmp_path: Path, form: dict[str, Any
         for low, high in (WINDOW, (-160, 240))
     ]
     np.testing.assert_allclose(found, np.stack(channels, axis=-1), atol=1e-6)
+
+
+def test_neighbouring_slices_are_posed_as_one_body(tmp_path: Path) -> None:
+    """Every augmented stack of slices is a pose of the cube it was stored as, z as channels."""
+    spec = make_spec(form="2.5d", size=[4, 6, 6])
+    cube = make_spec()
+    stored = make_store(tmp_path, spec, 1).patches([0])
+    augment = Augmentation(shift_voxels=1)
+    slices, body = training_transform(spec, augment), training_transform(cube, augment)
+    for seed in range(20):
+        for transform in (slices, body):
+            transform.set_random_state(seed=seed)
+        found = to_inputs(stored, slices, spec, Values())[0]
+        expected = to_inputs(stored, body, cube, Values())[0, ..., 0]
+        np.testing.assert_array_equal(found, np.moveaxis(expected, 0, -1))
 
 
 def test_augmentation_only_moves_voxels_of_the_patch_itself(tmp_path: Path) -> None:
