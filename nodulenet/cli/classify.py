@@ -32,7 +32,10 @@ def classify(
         typer.Option(metavar="X,Y,Z", help="A finding's centre; may be given several times."),
     ] = None,
     points: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Columns x, y, z (+ finding_id).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV, Slicer markups, detections, mask (docs/points.md)."
+        ),
     ] = None,
     space: SpaceOption = None,
     series: SeriesOption = None,
@@ -89,9 +92,7 @@ def classify(
                 "classify: --table, --array, --column and --spacing belong to --patches"
             )
         assert scan is not None
-        answers = _classify_scan(
-            scan, point or [], points, space or "lps", series, irregular, model, use
-        )
+        answers = _classify_scan(scan, point or [], points, space, series, irregular, model, use)
     _print(answers, out, as_json=as_json)
 
 
@@ -99,40 +100,40 @@ def _classify_scan(
     scan: Path,
     given: list[str],
     file: Path | None,
-    space: Literal["lps", "ras", "voxel"],
+    space: Literal["lps", "ras", "voxel"] | None,
     series: str | None,
     irregular: Literal["refuse", "resample"],
     model: Path,
     use: str | None,
 ) -> Answers:
     if not given and file is None:
-        raise UsageError("classify: give --point X,Y,Z or --points CSV")
+        raise UsageError("classify: give --point X,Y,Z or --points FILE")
     named = [
         (f"point-{i}", numbers(text, "--point", (3,), "56.2,86.2,-115.9"))
         for i, text in enumerate(given)
     ]
     import numpy as np
 
+    from nodulenet.cli.terminal import say
     from nodulenet.ct import open_ct
-    from nodulenet.findings.points import points_of_scan, read_points_csv, scan_names, to_lps_mm
+    from nodulenet.findings.point_files import read_points_file
+    from nodulenet.findings.points import points_of_scan, scan_names, to_lps_mm
+    from nodulenet.findings.table import POINT_COLUMNS
     from nodulenet.inference.bundle import Bundle
     from nodulenet.inference.classify import classify as classify_points
 
     bundle = Bundle(model)
-    rows = None if file is None else read_points_csv(file, space)[0]
     volume = open_ct(scan, series_uid=series, irregular=irregular)
-    if rows is not None:
-        rows = points_of_scan(rows, scan_names(scan, volume.series_uid), str(file))
-        ids = rows["finding_id"] if "finding_id" in rows else [f"row-{i}" for i in rows.index]
-        named += list(zip(ids, rows[["x", "y", "z"]].to_numpy(dtype=float), strict=True))
-    found = np.array([p for _, p in named], dtype=float)
-    return classify_points(
-        volume,
-        to_lps_mm(found, space, volume),
-        bundle,
-        finding_ids=[n for n, _ in named],
-        model=use,
-    )
+    ids = [name for name, _ in named]
+    places = to_lps_mm(np.array([p for _, p in named]).reshape(-1, 3), space or "lps", volume)
+    if file is not None:
+        rows = read_points_file(file, space=space, volume=volume)
+        for note in rows.notes:
+            say(f"note: {note}")
+        mine = points_of_scan(rows.table, scan_names(scan, volume.series_uid), str(file))
+        ids += list(mine["finding_id"])
+        places = np.concatenate([places, mine[list(POINT_COLUMNS)].to_numpy(dtype=float)])
+    return classify_points(volume, places, bundle, finding_ids=ids, model=use)
 
 
 def _columns(given: list[str]) -> dict[str, str]:

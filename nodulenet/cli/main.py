@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from nodulenet import __version__
-from nodulenet.cli import classify, config, evaluate, info, patch, phantom, prepare, train
+from nodulenet.cli import (
+    audit,
+    classify,
+    config,
+    evaluate,
+    findings,
+    info,
+    patch,
+    phantom,
+    prepare,
+    store,
+    train,
+)
 from nodulenet.cli.terminal import run_app
 
 EPILOG = (
@@ -43,7 +55,10 @@ def common(
 
 
 app.command(epilog=EPILOG)(phantom.phantom)
+app.add_typer(findings.app, name="findings", epilog=EPILOG)
 app.command(epilog=EPILOG)(prepare.prepare)
+app.command(epilog=EPILOG)(store.store)
+app.command(epilog=EPILOG)(audit.audit)
 app.command(epilog=EPILOG)(train.train)
 app.command(epilog=EPILOG)(evaluate.evaluate)
 app.command(epilog=EPILOG)(classify.classify)

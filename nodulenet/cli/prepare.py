@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from nodulenet.cli.arguments import ConfigArgument, OverridesArgument
 
 
-def prepare(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+def prepare(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Processes; default one a CPU, or none beside this for little work."
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on the Dask cluster of this scheduler, e.g. tcp://HOST:8786, or its file.",
+        ),
+    ] = None,
+) -> None:
     """Cut the patches of all findings into a store; finished scans are not read again."""
     from nodulenet.cli.terminal import end, make_progress, warn
     from nodulenet.config.load import load_config
+    from nodulenet.patches.prepare import group_failures
     from nodulenet.patches.prepare import prepare as prepare_store
     from nodulenet.phantom.for_config import ensure_phantom
 
     settings = load_config(config, overrides or [])
     progress = make_progress()
     ensure_phantom(settings, progress=progress)
-    prepared = prepare_store(settings, progress=progress)
+    prepared = prepare_store(settings, progress=progress, jobs=jobs, scheduler=scheduler)
     for text in prepared.warnings:
         warn(text)
     progress.say(
@@ -25,4 +44,4 @@ def prepare(config: ConfigArgument, overrides: OverridesArgument = None) -> None
         f"{prepared.reused} were there"
     )
     typer.echo(prepared.store.path)
-    end(prepared.failures, done=len(prepared.store))
+    end(group_failures(prepared.failures), done=len(prepared.store))

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,8 @@ from nodulenet.config.schema import Config
 from nodulenet.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+_S = TypeVar("_S", bound=BaseModel)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -47,6 +49,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{file}: {_explain(error)}") from None
+
+
+def validated(section: type[_S], fields: dict[str, Any]) -> _S:
+    """A section of a configuration from values that did not come from a file.
+
+    Raises:
+        ConfigError: a field is unknown, missing or wrong.
+    """
+    try:
+        return section.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
 
 
 def find_config(path: str | Path) -> Path:
@@ -144,7 +158,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
-    kinds = {"luna16", "patches", "medmnist", "points"}
+    kinds = {"luna16", "lidc", "luna25", "points", "patches", "medmnist"}
     for problem in error.errors():
         # pydantic puts the tag of a union into the path; a reader knows it as source.kind.
         steps = [

@@ -18,8 +18,9 @@ class PatchSpec(BaseModel):
     """Size, spacing and windows of a patch round a finding's centre.
 
     Tuples in voxels are (z, y, x), tuples in millimetres are (x, y, z) in LPS; the 2D forms have
-    (y, x) and (x, y), and neighbouring slices (z, y, x) and (x, y, z). The store holds ``margin_voxels`` more on every side, so that training may
-    shift a patch without looking outside it.
+    (y, x) and (x, y), and neighbouring slices (z, y, x) and (x, y, z). The store holds
+    ``margin_voxels`` more on every side, so that training may shift a patch without looking outside
+    it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

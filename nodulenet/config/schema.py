@@ -47,8 +47,10 @@ class Luna16Source(_Section):
 
     kind: Literal["luna16"]
     root: Path = Field(description="folder with subset0..9 and the CSV tables")
-    candidates: Literal["candidates_V2.csv", "candidates.csv"] = Field(
-        "candidates_V2.csv", description="which of the challenge's candidate lists"
+    candidates: Literal["candidates_V2.csv", "candidates.csv", "annotations.csv"] = Field(
+        "candidates_V2.csv",
+        description="which of the challenge's candidate lists; annotations.csv: the nodules alone, "
+        "all positive",
     )
     patients: Path | None = Field(
         None,
@@ -57,6 +59,11 @@ class Luna16Source(_Section):
     )
     negatives_per_positive: float | None = Field(
         None, gt=0, description="sample this many negatives a positive; null keeps all candidates"
+    )
+    leave_out_irrelevant: bool = Field(
+        False,
+        description="leave out negatives within the radius of a finding of "
+        "annotations_excluded.csv (nodules of few readers, non-nodules); there is no FROC then",
     )
     phantom: Phantom | None = Field(None, description="generate a phantom into `root` first")
 
@@ -100,36 +107,86 @@ class MedMnistSource(_Section):
     spacing_mm: PositiveMm = Field(1.0, description="nominal voxel spacing of the images")
 
 
+class LidcSource(_Section):
+    """LIDC-IDRI: DICOM series and the readers' XML; a label rule makes labels of their ratings."""
+
+    kind: Literal["lidc"]
+    xml: Path = Field(description="folder of reader XML, searched with its subfolders")
+    dicom: Path = Field(description="folder of the DICOM series, searched with its subfolders")
+    scans: Path | None = Field(
+        None, description="CSV of geometry (scan_id, patient_id, slice_thickness, ...), if there"
+    )
+    metric: Literal["pylidc", "mm"] = Field(
+        "pylidc",
+        description="distance by which readers' marks are joined: as pylidc does (voxel indices "
+        "against the slice thickness in mm), or all in mm",
+    )
+    minimum_readers: int = Field(1, ge=1, le=8, description="readers who marked a nodule, at least")
+
+
+class Luna25Source(_Section):
+    """The LUNA25 challenge: its scans and its table, whose labels are outcomes."""
+
+    kind: Literal["luna25"]
+    scans: Path = Field(description="folder with SERIES_UID.mha (or another format)")
+    table: Path = Field(description="LUNA25_Public_Training_Development_Data.csv")
+
+
 class PointsSource(_Section):
-    """Own scans with a plain table of points."""
+    """Own scans with positions in a file, or in a file a scan."""
 
     kind: Literal["points"]
     scans: Path = Field(
         description="folder; the scan of a row is found in it by its `scan_id`: a subfolder of "
-        "DICOM files or a file SCAN_ID.mhd, .mha, .nii.gz, .nii or .nrrd"
+        "DICOM files or a file SCAN_ID.mhd, .mha, .nii.gz, .nii, .nrrd, .nhdr or .zip"
     )
     points: Path = Field(
-        description="CSV: scan_id, x, y, z (+ finding_id, patient_id, diameter_mm, label, ...)"
+        description="CSV: scan_id, x, y, z (+ finding_id, patient_id, diameter_mm, label, ...); or "
+        "detections that name their images; or a folder with a file a scan, named as the scan: "
+        "3D Slicer markups, detections, label masks, CSV"
     )
     space: Literal["lps", "ras", "voxel"] = Field(
-        "lps", description="what x, y, z are: LPS mm, RAS mm, or voxel indices (column, row, slice)"
+        "lps",
+        description="what x, y, z of CSV and detections are: LPS mm, RAS mm, or voxel indices "
+        "(column, row, slice); other files say it themselves",
+    )
+    irregular: Literal["refuse", "resample"] = Field(
+        "refuse", description="tilted or unevenly spaced DICOM slices: refuse, or resample them"
     )
 
 
 Source = Annotated[
-    Luna16Source | PatchArchiveSource | MedMnistSource | PointsSource, Field(discriminator="kind")
+    Luna16Source | LidcSource | Luna25Source | PointsSource | PatchArchiveSource | MedMnistSource,
+    Field(discriminator="kind"),
 ]
 
 
 class FoldsConfig(_Section):
     """How findings are split. Folds are by patient, always, unless `allow_shared_patients`."""
 
-    kind: Literal["grouped", "luna16", "holdout", "file"] = Field(
+    kind: Literal["grouped", "luna16", "luna16_grouped", "holdout", "file"] = Field(
         "grouped",
         description="grouped: stratified by label, grouped by patient; luna16: the official "
-        "subsets; holdout: the source's own test part (MedMNIST); file: read from `path`",
+        "subsets as published (a patient in two of them is left out of the trainings concerned); "
+        "luna16_grouped: the same, but all scans of a patient in the patient's lowest subset; "
+        "holdout: one fixed test part, the source's own (MedMNIST) or `holdout_fraction` of the "
+        "patients; file: read from `path`",
     )
     count: int = Field(5, ge=2, le=100, description="number of folds (grouped)")
+    repeats: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="grouped: so many times over, each with another assignment; pooled figures "
+        "then count every finding once a repeat",
+    )
+    holdout_fraction: float = Field(
+        0.2,
+        gt=0,
+        le=0.5,
+        description="holdout without parts of its own: part of the patients, one of "
+        "round(1 / holdout_fraction) equal pieces",
+    )
     subsets_per_fold: Literal[1, 2, 5] = Field(
         1, description="luna16: neighbouring subsets that make one fold (1 = the official ten)"
     )
@@ -149,6 +206,8 @@ class FoldsConfig(_Section):
     def _path_belongs_to_file(self) -> FoldsConfig:
         if (self.kind == "file") != (self.path is not None):
             raise ValueError("`path` is needed for kind: file, and only there")
+        if self.repeats > 1 and self.kind != "grouped":
+            raise ValueError(f"repeats={self.repeats} needs kind: grouped, not {self.kind}")
         return self
 
 
@@ -274,10 +333,8 @@ class Config(_Section):
                 f"train.augment.rotations needs equal y and x size and spacing, got "
                 f"size={self.patch.size}, spacing_mm={self.patch.spacing_mm}; set it to false"
             )
-        if self.folds.kind == "luna16" and self.source.kind != "luna16":
-            raise ValueError("folds.kind=luna16 needs source.kind=luna16; use grouped")
-        if self.folds.kind == "holdout" and self.source.kind != "medmnist":
-            raise ValueError("folds.kind=holdout needs source.kind=medmnist; use grouped")
+        if self.folds.kind.startswith("luna16") and self.source.kind != "luna16":
+            raise ValueError(f"folds.kind={self.folds.kind} needs source.kind=luna16; use grouped")
         return self
 
     @property

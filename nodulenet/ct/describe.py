@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nodulenet.ct.open import open_ct
+from nodulenet.ct.open import check_path, open_ct
 from nodulenet.ct.volume import CTVolume
 
 _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
@@ -43,6 +43,7 @@ def describe_scan(
         ScanError: as ``open_ct``.
     """
     scan = Path(path)
+    check_path(scan)
     facts: dict[str, Any] = {"scan": str(scan)}
     if scan.is_dir() or scan.suffix.lower() == ".zip":
         from nodulenet.ct.dicom import list_series

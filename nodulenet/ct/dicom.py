@@ -12,16 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from nodulenet.ct.dicom_file import DicomFile, OpenedFile, opened_files, opened_members
-from nodulenet.ct.dicom_header import ImageHeader, is_dicom, read_headers
+from nodulenet.ct.dicom_header import PARSE_ERRORS, ImageHeader, is_dicom, read_headers
 from nodulenet.ct.dicom_pixels import DicomSource
 from nodulenet.ct.dicom_resample import ResampledSource
 from nodulenet.ct.dicom_stack import FARTHEST_MM, Irregular, stack_slices
-from nodulenet.ct.sources import VoxelSource, plausibility_warnings
+from nodulenet.ct.sources import VoxelSource, one_line, plausibility_warnings
 from nodulenet.ct.volume import CTVolume
 from nodulenet.errors import ScanError, SeriesSelectionError
 
 LARGEST_MATRIX = 8192
 """More rows or columns than any CT slice has (2048 in 2024): a damaged header."""
+
+_GREY = ("MONOCHROME2", "MONOCHROME1", "")
+"""Photometric interpretations that hold HU. Inverted display (MONOCHROME1) changes no value."""
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _OTHER_SCANS = (".nii", ".gz", ".mhd", ".mha", ".nrrd", ".nhdr")
@@ -243,8 +246,14 @@ def _identity(headers: Sequence[ImageHeader]) -> str:
         return headers[0].series_uid
     ordered = sorted(headers, key=lambda header: (header.position_lps_mm or (), header.name))
     digest = hashlib.sha256(repr([h.position_lps_mm for h in ordered]).encode())
-    with ordered[len(ordered) // 2].file.open() as stream:
-        digest.update(stream.read())
+    middle = ordered[len(ordered) // 2].file
+    try:
+        with middle.open() as stream:
+            digest.update(stream.read())
+    except PARSE_ERRORS as error:
+        raise ScanError(
+            f"{middle}: cannot be read ({one_line(error)}); expected a whole file; copy it again"
+        ) from error
     return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
 
 
@@ -271,6 +280,7 @@ def _check_images(headers: Sequence[ImageHeader]) -> None:
     for header in headers:
         if (
             header.samples != 1
+            or header.photometric not in _GREY
             or header.bits_allocated not in (8, 16, 32)
             or not 0 < header.bits_stored <= header.high_bit + 1 <= header.bits_allocated
             or min(header.rows, header.columns) < 1
@@ -278,10 +288,10 @@ def _check_images(headers: Sequence[ImageHeader]) -> None:
         ):
             raise ScanError(
                 f"{header.file}: has {header.columns} x {header.rows} pixels of {header.samples} "
-                f"samples, {header.bits_stored} of {header.bits_allocated} bits (highest "
-                f"{header.high_bit}); expected one grey value of 8, 16 or "
-                f"32 bits and at most {LARGEST_MATRIX} x {LARGEST_MATRIX} pixels; export the CT "
-                "again"
+                f"samples ({header.photometric or 'no photometric interpretation'}), "
+                f"{header.bits_stored} of {header.bits_allocated} bits (highest "
+                f"{header.high_bit}); expected one grey value of 8, 16 or 32 bits, and at most "
+                f"{LARGEST_MATRIX} x {LARGEST_MATRIX} pixels; export the CT again"
             )
         if any(v is not None and not np.isfinite(v) for v in (header.slope, header.intercept)):
             raise ScanError(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from nodulenet.ct.sources import one_line
+from nodulenet.ct.sources import one_line, printable
 from nodulenet.errors import ScanError
 
 LARGEST_ARCHIVE_BYTES = 16 * 2**30
@@ -32,7 +35,18 @@ _ENCRYPTED = 0x1
 _HARMLESS_BYTES = 2**16
 """A read of so many bytes is passed on unchecked."""
 
-_ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile raises on damaged archives."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +59,16 @@ class DicomFile:
     @property
     def name(self) -> str:
         """Without its folder, as messages name slices."""
-        return self.path.name if self.member is None else PurePosixPath(self.member).name
+        if self.member is None:
+            return self.path.name
+        return printable(PurePosixPath(self.member).name)
 
     @property
     def suffix(self) -> str:
         return PurePosixPath(self.name).suffix.lower()
 
     def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path} ({self.member})"
+        return f"{self.path}" if self.member is None else f"{self.path} ({printable(self.member)})"
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -96,15 +112,25 @@ class OpenedFile:
 
 
 def opened_files(paths: Iterable[Path]) -> Iterator[OpenedFile]:
-    """Plain files, one after the other; those that cannot be opened are passed over."""
+    """Plain files, one after the other.
+
+    Raises:
+        ScanError: one cannot be opened. It may be a slice, and at the end of a stack nobody would
+            miss it.
+    """
     for path in paths:
-        if not path.is_file():  # opening a named pipe would wait for its writer
-            continue
         try:
-            with _WholeFile(path) as stream:
-                yield OpenedFile(DicomFile(path), stream, path.stat().st_size)
-        except OSError:
-            continue
+            # Opening a named pipe would wait for its writer.
+            if not stat.S_ISREG(path.stat().st_mode):
+                continue
+            stream = _WholeFile(path)
+        except OSError as error:
+            raise ScanError(
+                f"{path}: cannot be read ({error.strerror}); expected slices that can be opened; "
+                "check the file and its rights, or take it out of the folder"
+            ) from error
+        with stream:
+            yield OpenedFile(DicomFile(path), stream, path.stat().st_size)
 
 
 def opened_members(path: Path) -> Iterator[OpenedFile]:
@@ -140,8 +166,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
             )
         if member.flag_bits & _ENCRYPTED:
             raise ScanError(
-                f"{path}: {member.filename} is encrypted; expected an open archive; unpack it with "
-                "its password and give the folder"
+                f"{path}: {printable(member.filename)} is encrypted; expected an open archive; "
+                "unpack it with its password and give the folder"
             )
     unpacked = sum(member.file_size for member in members)
     packed = max(1, sum(member.compress_size for member in members))

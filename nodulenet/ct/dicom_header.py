@@ -16,7 +16,12 @@ from typing import IO, Any
 
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import RLELossless
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    RLELossless,
+)
 
 from nodulenet.ct.codestream import frame_size
 from nodulenet.ct.dicom_file import (
@@ -25,7 +30,7 @@ from nodulenet.ct.dicom_file import (
     DicomFile,
     OpenedFile,
 )
-from nodulenet.ct.sources import one_line
+from nodulenet.ct.sources import one_line, printable
 from nodulenet.errors import ScanError
 
 PARSE_ERRORS = (
@@ -54,9 +59,14 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _IN_PLACE = (_IMPLICIT, _EXPLICIT)
 """Uncompressed syntaxes whose pixels are read in place."""
 
+_CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+
 _PREAMBLE = 128
 
 _FRAME_HEADER_BYTES = 4096
+_HIGHEST_RLE_RATIO = 64
+"""Two bytes of RLE stand for 128 at most (PS3.5 G.3.1)."""
+
 _META_BYTES = 4096
 
 _FIRST_ELEMENTS = tuple(
@@ -90,6 +100,7 @@ class ImageHeader:
     frames: int
     frame: int
     samples: int
+    photometric: str
     bits_allocated: int
     bits_stored: int
     high_bit: int
@@ -163,9 +174,14 @@ def read_headers(opened: OpenedFile) -> list[ImageHeader]:
             # pydicom warns of values that break the standard; those that matter are checked here.
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+            kind = _sop_class(dataset)
             if "Rows" not in dataset or "Columns" not in dataset:
+                if kind in ("", *_CT_CLASSES):
+                    raise ValueError("Rows and Columns are missing")
                 return []
             header = _header(file, dataset, stream, opened.size)
+            if kind in _CT_CLASSES and not header.has_pixels:
+                raise ValueError("its pixels are missing")
             if "PerFrameFunctionalGroupsSequence" in dataset:
                 return _frames(header, dataset)
             if header.frames > 1:
@@ -202,8 +218,14 @@ def _check_deflated(opened: OpenedFile) -> None:
             )
 
 
+def _sop_class(dataset: Any) -> str:
+    """What the file says it is; empty only where its header ends too early to say so."""
+    named = dataset.file_meta.get("MediaStorageSOPClassUID", "") or dataset.get("SOPClassUID", "")
+    return str(named or "")
+
+
 def _transfer_syntax(dataset: Any) -> str:
-    named = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
+    named = _text(dataset.file_meta, "TransferSyntaxUID")
     if named:
         return named
     # Without file meta information pydicom has found out the encoding by itself.
@@ -224,7 +246,7 @@ def _header(file: DicomFile, dataset: Any, stream: IO[bytes], size: int) -> Imag
         frames_offset = _pixel_offset(stream, explicit=True)
         has_pixels = frames_offset is not None
         if has_pixels:
-            _check_first_frame(file, stream, syntax, rows, columns)
+            _check_first_frame(file, stream, size, syntax, rows, columns)
     if syntax in _IN_PLACE:
         offset = _pixel_offset(stream, explicit=syntax != _IMPLICIT)
         has_pixels = offset is not None
@@ -249,6 +271,7 @@ def _header(file: DicomFile, dataset: Any, stream: IO[bytes], size: int) -> Imag
         frames=frames,
         frame=0,
         samples=samples,
+        photometric=_text(dataset, "PhotometricInterpretation"),
         bits_allocated=bits,
         bits_stored=stored,
         high_bit=int(dataset.get("HighBit", stored - 1)),
@@ -318,10 +341,15 @@ def _pixel_offset(stream: IO[bytes], *, explicit: bool) -> int | None:
 
 
 def _check_first_frame(
-    file: DicomFile, stream: IO[bytes], syntax: str, rows: int, columns: int
+    file: DicomFile, stream: IO[bytes], size: int, syntax: str, rows: int, columns: int
 ) -> None:
     """Refuses a matrix that differs from that of the codestream, before memory is made for it."""
     if syntax == RLELossless:  # a codestream without sizes
+        if rows * columns > size * _HIGHEST_RLE_RATIO:
+            raise ScanError(
+                f"{file}: {size} bytes cannot hold {columns} x {rows} pixels in RLE; the file is "
+                "cut short or its header damaged: copy it again"
+            )
         return
     _, table_bytes = struct.unpack("<II", stream.read(8))
     stream.seek(table_bytes + 8, os.SEEK_CUR)
@@ -337,7 +365,7 @@ def _check_first_frame(
 
 
 def _text(dataset: Any, name: str) -> str:
-    return " ".join(str(dataset.get(name, "") or "").split())
+    return printable(str(dataset.get(name, "") or ""))
 
 
 def _values(dataset: Any, name: str) -> list[Any]:

@@ -46,6 +46,11 @@ _PLUGINS = {
 }
 """Which of pydicom's plugins decodes which transfer syntax."""
 
+_END = b"\xff\xd9"
+"""Of JPEG, JPEG-LS and JPEG 2000 alike."""
+
+_PADDED_END = 16
+
 
 class DicomSource:
     """HU of ordered slices; slope and intercept are those of each slice.
@@ -173,6 +178,8 @@ def _decoded_frame(header: ImageHeader, stream: IO[bytes]) -> NDArray[Any]:
     if plugin is None:
         raise NotImplementedError("no decoder for this transfer syntax")
     if plugin != "pydicom":
+        if _END not in frame[-_PADDED_END:]:
+            raise EOFError("its codestream has no end: the file is cut short")
         size = frame_size(frame)
         if (size.columns, size.rows, size.samples) != (header.columns, header.rows, 1) or (
             plugin == "gdcm" and (size.bits + 7) // 8 != header.bits_allocated // 8
@@ -196,7 +203,7 @@ def _decoded_frame(header: ImageHeader, stream: IO[bytes]) -> NDArray[Any]:
 
 
 def _unreadable(header: ImageHeader, error: BaseException) -> ScanError:
-    name = pydicom.uid.UID(header.transfer_syntax).name
+    name = pydicom.uid.UID(header.transfer_syntax, pydicom.config.IGNORE).name
     frame = f" frame {header.frame + 1}" if header.frames > 1 else ""
     return ScanError(
         f"{header.file}{frame}: its pixels cannot be decoded ({one_line(error)}; transfer syntax "

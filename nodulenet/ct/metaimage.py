@@ -27,8 +27,10 @@ from nodulenet.ct.sources import (
     VoxelSource,
     check_packed_size,
     check_size,
+    is_file,
     one_line,
     plausibility_warnings,
+    printable,
 )
 from nodulenet.ct.volume import CTVolume
 from nodulenet.errors import GeometryError, ScanError
@@ -125,7 +127,8 @@ def _header_fields(path: Path) -> tuple[dict[str, str], int]:
                 line = file.readline(4096)
                 if not line:
                     break
-                key, equals, value = line.decode("latin-1").partition("=")
+                text = line.decode("utf-8", "surrogateescape")  # as names of files are decoded
+                key, equals, value = text.partition("=")
                 if equals:
                     fields[key.strip()] = value.strip()
             end = file.tell()
@@ -146,8 +149,8 @@ def _check_lists(path: Path, fields: dict[str, str]) -> None:
     dimensions = fields.get("NDims", "")
     if dimensions not in ("3", "4"):
         raise ScanError(
-            f"{path}: NDims is {dimensions or 'absent'}; expected 3 (or 4 with a last size of 1); "
-            "convert the scan again"
+            f"{path}: NDims is {printable(dimensions) or 'absent'}; expected 3 (or 4 with a last "
+            "size of 1); convert the scan again"
         )
     for name, power in _LISTS.items():
         if name not in fields and name != "DimSize":
@@ -173,21 +176,22 @@ def _voxels(path: Path, fields: dict[str, str], header_bytes: int) -> _Voxels:
     name = fields["ElementDataFile"]
     if "%" in name or name.upper().startswith("LIST"):
         raise ScanError(
-            f"{path}: its voxels are spread over several files ({name}); expected one; write the "
-            "scan anew as one .mhd, .mha or .nii.gz file"
+            f"{path}: its voxels are spread over several files ({printable(name)}); expected one; "
+            "write the scan anew as one .mhd, .mha or .nii.gz file"
         )
     file = path if name.upper() == "LOCAL" else path.parent / name
-    if not file.is_file():
+    if not is_file(file):
         raise ScanError(
-            f"{path}: its voxel file {name} is missing; expected it at {file}; copy both "
-            "files together and keep their names"
+            f"{path}: its voxel file {printable(name)} is missing; expected it at "
+            f"{printable(str(file))}; copy both files together and keep their names"
         )
     code = _DTYPES.get(fields.get("ElementType", ""))
     header_size = fields.get("HeaderSize", "0")
     if code is None or not _true(fields.get("BinaryData", "False")) or not _whole(header_size):
         raise ScanError(
-            f"{path}: has ElementType {fields.get('ElementType')}, BinaryData "
-            f"{fields.get('BinaryData')} and HeaderSize {header_size}; expected binary voxels of "
+            f"{path}: has ElementType {printable(str(fields.get('ElementType')))}, BinaryData "
+            f"{printable(str(fields.get('BinaryData')))} and HeaderSize {printable(header_size)}; "
+            "expected binary voxels of "
             f"one of {', '.join(_DTYPES)}; write the scan anew as int16 HU"
         )
     msb = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))

@@ -78,7 +78,9 @@ def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
             f"{path}: voxels are of type {dtype}; expected one real number (HU) a voxel; "
             "convert the scan to int16 HU"
         )
-    spacing, origin, direction = _geometry(path, image.affine, header.get_xyzt_units()[0])
+    if int(header["sform_code"]) == 0:
+        _check_pixdim(path, image)
+    spacing, origin, direction = _geometry(path, image.affine, _unit(path, header))
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     if not (np.isfinite(slope) and np.isfinite(intercept)):
         raise ScanError(
@@ -126,8 +128,7 @@ def volume_of_nibabel(image: Any, series_uid: str | None = None) -> CTVolume:
     """
     where = image.get_filename() or "nibabel image"
     shape = _shape(where, image.shape)
-    units = getattr(image.header, "get_xyzt_units", lambda: ("mm", "sec"))
-    spacing, origin, direction = _geometry(where, image.affine, units()[0])
+    spacing, origin, direction = _geometry(where, image.affine, _unit(where, image.header))
     try:
         values = np.asanyarray(image.dataobj)
     except (*_READ_ERRORS, MemoryError) as error:
@@ -164,6 +165,31 @@ def _shape(path: Path | str, stored: tuple[int, ...]) -> Shape:
             "expected one three-dimensional volume; save the wanted volume as its own file"
         )
     return int(stored[2]), int(stored[1]), int(stored[0])
+
+
+def _check_pixdim(path: Path, image: Any) -> None:
+    """The spacing as stored: without an sform nibabel takes 1 for 0, and drops a sign."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        stored = type(image.header).from_fileobj(file, check=False)
+    spacing = stored["pixdim"][1:4].tolist()
+    if not all(value > 0 for value in spacing):
+        raise GeometryError(
+            f"{path}: pixdim is {tuple(spacing)} (x, y, z); expected three positive numbers, since "
+            "there is no sform; repair the header or convert the scan again"
+        )
+
+
+def _unit(path: Path | str, header: Any) -> str:
+    """Unit of length by its name; other formats than NIfTI speak of millimetres."""
+    if not hasattr(header, "get_xyzt_units"):
+        return "mm"
+    try:
+        return str(header.get_xyzt_units()[0])
+    except KeyError:
+        raise GeometryError(
+            f"{path}: xyzt_units is {int(header['xyzt_units'])}; expected a unit of length that "
+            "NIfTI knows; repair the header or convert the scan again"
+        ) from None
 
 
 def _geometry(

@@ -7,6 +7,7 @@ Standard: teem.sourceforge.net/nrrd/format.html.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from nodulenet.ct.sources import (
     VoxelSource,
     check_packed_size,
     check_size,
+    is_file,
     plausibility_warnings,
+    printable,
 )
 from nodulenet.ct.volume import CTVolume
-from nodulenet.errors import ScanError
+from nodulenet.errors import GeometryError, ScanError
 
 _DTYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -37,6 +40,19 @@ _DTYPES = {
 
 _LONGEST_HEADER = 65536
 
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|INF)"
+_VECTOR = rf"\(\s*(?:{_NUMBER})(?:\s*,\s*(?:{_NUMBER}))*\s*\)"
+_FORMS = {
+    "dimension": r"\d{1,2}",
+    "sizes": r"\d{1,18}(?:\s+\d{1,18})*",
+    "spacings": rf"(?:{_NUMBER})(?:\s+(?:{_NUMBER}))*",
+    "space dimension": r"\d",
+    "space directions": rf"(?:none|{_VECTOR})(?:\s+(?:none|{_VECTOR}))*",
+    "space origin": _VECTOR,
+    "measurement frame": rf"{_VECTOR}(?:\s+{_VECTOR})*",
+}
+"""How fields must be written. ITK's reader can end the process on others."""
+
 
 def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
     """A CT in a ``.nrrd`` or ``.nhdr`` file.
@@ -49,9 +65,10 @@ def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
         ScanError: not readable or not one scalar volume.
         GeometryError: impossible spacing or direction.
     """
+    fields, header_bytes = _header_fields(path)
+    _check_fields(path, fields)
     header = read_header(path, "NrrdImageIO")
     check_size(path, header.shape)
-    fields, header_bytes = _header_fields(path)
     dtype = _dtype(fields)
     source: VoxelSource | None = _mapped(path, header.shape, fields, header_bytes, dtype)
     plausibility: tuple[str, ...] = ()
@@ -72,6 +89,23 @@ def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
         format="nrrd",
         warnings=plausibility,
     )
+
+
+def _check_fields(path: Path, fields: dict[str, str]) -> None:
+    for name, value in fields.items():
+        form = _FORMS.get(name)
+        if not value.isprintable() or (form is not None and not re.fullmatch(form, value)):
+            shown = value if len(value) <= 60 else value[:57] + "..."
+            raise GeometryError(
+                f"{path}: {printable(name)} is {shown!r}; expected it as the NRRD format "
+                "says; repair the header or convert the scan again"
+            )
+    for name in ("dimension", "sizes"):
+        if name not in fields:
+            raise ScanError(
+                f"{path}: has no field {name!r}; expected an NRRD header (lines 'field: value'); "
+                "copy or convert the scan again"
+            )
 
 
 def _packed_bytes(path: Path, fields: dict[str, str]) -> int:
@@ -101,7 +135,7 @@ def _mapped(
     ):
         return None
     file = path if name is None else path.parent / name
-    if not file.is_file():
+    if not is_file(file):
         raise ScanError(
             f"{path}: its voxel file {name} is missing; expected it at {file}; copy both files "
             "together and keep their names"

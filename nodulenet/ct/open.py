@@ -76,7 +76,7 @@ def open_ct(
 def _open_path(
     scan: Path, series_uid: str | None, irregular: Literal["refuse", "resample"]
 ) -> CTVolume:
-    _check_path(scan)
+    check_path(scan)
     name = scan.name.lower()
     if scan.is_dir():
         from nodulenet.ct.dicom import open_dicom_folder
@@ -122,7 +122,23 @@ def _open_image(image: Any, series_uid: str | None) -> CTVolume:
     )
 
 
-def _check_path(scan: Path) -> None:
+def check_path(scan: Path) -> None:
+    """Refuses what is no readable file and no folder.
+
+    Raises:
+        ScanError: missing, a broken link, neither file nor folder, empty or not readable.
+    """
+    try:
+        scan.stat()
+        if scan.is_file():
+            scan.open("rb").close()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScanError(
+            f"{scan}: cannot be read ({reason}); expected {FORMATS}; check the path and its rights"
+        ) from error
     if scan.is_symlink() and not scan.exists():
         raise ScanError(
             f"{scan}: is a broken link; expected {FORMATS}; mount or copy what it points to"

@@ -189,7 +189,20 @@ def plausibility_warnings(source: VoxelSource) -> tuple[str, ...]:
     return (implausible_hu(low, high),)
 
 
+def is_file(path: Path) -> bool:
+    """Whether the file is there; a name from a header can be one that no system takes."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def printable(text: str) -> str:
+    """Foreign text on one line, fit for a terminal: control characters become "?"."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
 def one_line(error: BaseException) -> str:
     """A library's message on one line, short enough to quote within ours."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(str(error)) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from nodulenet.ct.hu import decoded_to_hu
 from nodulenet.ct.sources import (
     ArraySource,
+    DecodedSource,
     Shape,
     VoxelSource,
     check_size,
@@ -233,8 +234,8 @@ class CTVolume:
 
     def in_memory(self) -> CTVolume:
         """The same scan with its voxels read once and kept as int16."""
-        if isinstance(self._voxels, ArraySource):
-            return self
+        if isinstance(self._voxels, ArraySource | DecodedSource):
+            return self  # or will be, from the first read on
         return CTVolume(
             ArraySource(self.array()),
             self.spacing_mm,

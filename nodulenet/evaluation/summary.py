@@ -112,7 +112,8 @@ def _notes(table: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     if twice:
         notes.append(
             f"{twice} outer rows repeat a finding of the same model in another fold; in the "
-            "pooled numbers such findings count more than once"
+            "pooled numbers such findings count more than once (bootstraps draw whole patients), "
+            "in the FROC with the mean of their probabilities"
         )
     crossing = rows.groupby("patient_id")["fold"].nunique()
     crossing = crossing[crossing > 1]
@@ -139,8 +140,16 @@ def _model(
         "over_folds": _over_folds(folds),
         "calibration": _calibration(rows, level),
         "operating_points": _operating_points(table, rows, level),
-        "froc": _froc(rows, froc, min(n_bootstrap, 1000), seed, level),
+        "froc": _froc(_once_a_finding(rows), froc, min(n_bootstrap, 1000), seed, level),
     }
+
+
+def _once_a_finding(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a finding: repeated predictions are averaged."""
+    if not rows["finding_id"].duplicated().any():
+        return rows
+    mean = rows.groupby("finding_id")["probability"].transform("mean")
+    return rows.assign(probability=mean).drop_duplicates("finding_id")
 
 
 def _one_class(rows: pd.DataFrame) -> str:

@@ -13,12 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from nodulenet.config.schema import Luna16Source
 from nodulenet.errors import DataError, FindingsError
 from nodulenet.findings.reading import read_csv, refuse_rows
 from nodulenet.findings.table import Findings, validate_findings
 from nodulenet.seeds import generator
+
+UNKNOWN_DIAMETER_MM = 10.0
+"""What the official evaluation takes for an excluded finding of diameter -1."""
+
+CANDIDATES = ("candidates_V2.csv", "candidates.csv", "annotations.csv")
+"""Lists of findings in the challenge's folder, the best first."""
 
 POINT = ["coordX", "coordY", "coordZ"]
 _SUBSET = re.compile(r"^subset(\d)$")
@@ -30,7 +37,10 @@ def read_luna16(source: Luna16Source, *, seed: int = 0) -> Findings:
     A positive takes ``diameter_mm`` from the annotation whose radius it lies in; a candidate's
     diameter is otherwise unknown. ``finding_id`` is the candidate's row in its file, so it means
     the same in every sample. Extra columns: ``subset`` (0..9; -1 when the scan is absent) and
-    ``annotation`` (row in annotations.csv).
+    ``annotation`` (row in annotations.csv). With ``candidates: annotations.csv`` the annotated
+    nodules themselves are the findings.
+
+    Tables without scans will do where ``subsets.csv`` (seriesuid, subset) says the subsets.
 
     Args:
         source: the folder and what to take from it.
@@ -46,13 +56,17 @@ def read_luna16(source: Luna16Source, *, seed: int = 0) -> Findings:
             f"{root}: there is no such folder; expected the LUNA16 data set with subset0..9 and "
             f"its CSV tables (source.root)"
         )
-    scans = luna16_scans(root)
+    scans, subsets = _scans_and_subsets(root)
     notes: list[str] = []
-    table = _candidates(root / source.candidates)
-    _join_annotations(table, root / "annotations.csv", notes)
-    table["subset"] = table["scan_id"].map({u: s for u, (_, s) in scans.items()})
-    table["subset"] = table["subset"].fillna(-1).astype(int)
+    if source.candidates == "annotations.csv":
+        table = _annotated_nodules(root / source.candidates)
+    else:
+        table = _candidates(root / source.candidates)
+        _join_annotations(table, root / "annotations.csv", notes)
+    table["subset"] = table["scan_id"].map(subsets).fillna(-1).astype(int)
     table["patient_id"] = _patients(source, table["scan_id"], notes)
+    if source.leave_out_irrelevant:
+        table = _without_irrelevant(table, root / "annotations_excluded.csv", notes)
     if source.negatives_per_positive is not None:
         table = _sample_negatives(table, source.negatives_per_positive, seed, notes)
     reference = {
@@ -62,7 +76,7 @@ def read_luna16(source: Luna16Source, *, seed: int = 0) -> Findings:
     }
     return Findings(
         table=validate_findings(table, str(root / source.candidates)),
-        scans={uid: path for uid, (path, _) in scans.items()},
+        scans=scans,
         notes=tuple(notes),
         reference=reference,
     )
@@ -87,6 +101,65 @@ def luna16_scans(root: Path) -> dict[str, tuple[Path, int]]:
     return scans
 
 
+def _scans_and_subsets(root: Path) -> tuple[dict[str, Path], dict[str, int]]:
+    """Path of each scan, and subset of each series: by its folder, else by subsets.csv."""
+    listed = root / "subsets.csv"
+    has_folders = any(_SUBSET.match(folder.name) for folder in root.iterdir())
+    if listed.is_file() and not has_folders:
+        table = read_csv(listed, numbers=["subset"], ids=["seriesuid"])
+        refuse_rows(listed, table, "subset", ~table["subset"].isin(range(10)), "0 to 9")
+        refuse_rows(listed, table, "seriesuid", table["seriesuid"].duplicated(), "a series once")
+        return {}, dict(zip(table["seriesuid"], table["subset"].astype(int), strict=True))
+    scans = luna16_scans(root)
+    return {u: path for u, (path, _) in scans.items()}, {u: s for u, (_, s) in scans.items()}
+
+
+def _annotated_nodules(file: Path) -> pd.DataFrame:
+    table = _read_annotations(file)
+    rows = np.arange(len(table))
+    return pd.DataFrame(
+        {
+            "finding_id": [f"annotation-{row}" for row in rows],
+            "scan_id": table["seriesuid"],
+            "x_lps_mm": table["coordX"],
+            "y_lps_mm": table["coordY"],
+            "z_lps_mm": table["coordZ"],
+            "diameter_mm": table["diameter_mm"],
+            "annotation": rows,
+            "label": pd.Series(1, table.index, dtype="Int64"),
+        }
+    )
+
+
+def _read_annotations(file: Path) -> pd.DataFrame:
+    table = read_csv(file, numbers=[*POINT, "diameter_mm"], ids=["seriesuid"])
+    refuse_rows(file, table, "diameter_mm", table["diameter_mm"] <= 0, "a diameter above 0")
+    return table
+
+
+def _without_irrelevant(table: pd.DataFrame, file: Path, notes: list[str]) -> pd.DataFrame:
+    """Without the negatives that lie within an excluded finding."""
+    excluded = read_csv(file, numbers=[*POINT, "diameter_mm"], ids=["seriesuid"])
+    diameter = excluded["diameter_mm"].to_numpy()
+    refuse_rows(file, excluded, "diameter_mm", (diameter <= 0) & (diameter != -1), "above 0, or -1")
+    radius = np.where(diameter == -1, UNKNOWN_DIAMETER_MM, diameter) / 2
+    by_scan = excluded.groupby("seriesuid").indices
+    left_out = np.zeros(len(table), dtype=bool)
+    negatives = np.flatnonzero(table["label"] == 0)
+    for scan_id, rows in table.iloc[negatives].groupby("scan_id").indices.items():
+        findings = by_scan.get(scan_id)
+        if findings is not None:
+            positions = negatives[rows]
+            points = table.iloc[positions][["x_lps_mm", "y_lps_mm", "z_lps_mm"]].to_numpy(float)
+            distance = cdist(points, excluded.iloc[findings][POINT].to_numpy(float))
+            left_out[positions] = (distance < radius[findings]).any(axis=1)
+    notes.append(
+        f"{int(left_out.sum())} negatives within the radius of an irrelevant finding left out "
+        f"(leave_out_irrelevant)"
+    )
+    return table[~left_out].reset_index(drop=True)
+
+
 def _candidates(file: Path) -> pd.DataFrame:
     table = read_csv(file, numbers=[*POINT, "class"], ids=["seriesuid"])
     refuse_rows(file, table, "class", ~table["class"].isin([0, 1]), "0 or 1")
@@ -105,10 +178,7 @@ def _candidates(file: Path) -> pd.DataFrame:
 
 def _join_annotations(table: pd.DataFrame, file: Path, notes: list[str]) -> None:
     """Give every positive the diameter of the nearest annotation whose radius it lies in."""
-    annotations = read_csv(file, numbers=[*POINT, "diameter_mm"], ids=["seriesuid"])
-    refuse_rows(
-        file, annotations, "diameter_mm", annotations["diameter_mm"] <= 0, "a diameter above 0"
-    )
+    annotations = _read_annotations(file)
     table["diameter_mm"] = np.nan
     table["annotation"] = -1
     by_scan = annotations.groupby("seriesuid").indices

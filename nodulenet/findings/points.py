@@ -10,12 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nodulenet.config.schema import PointsSource
-from nodulenet.ct import CTVolume, open_ct
-from nodulenet.errors import DataError, FindingsError, ScanError
-from nodulenet.findings.labels import keep_rating
+from nodulenet.ct import CTVolume
+from nodulenet.errors import FindingsError
 from nodulenet.findings.reading import read_csv
-from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 
 Space = Literal["lps", "ras", "voxel"]
 
@@ -25,7 +22,7 @@ _SPELLINGS: tuple[tuple[tuple[str, str, str], Space | None], ...] = (
     (("x_lps_mm", "y_lps_mm", "z_lps_mm"), "lps"),
     (("coordX", "coordY", "coordZ"), "lps"),
 )
-_SCAN_SUFFIXES = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd", ".zip", "")
+SCAN_ENDINGS = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".zip")
 
 
 def read_points_csv(path: str | Path, space: Space = "lps") -> tuple[pd.DataFrame, Space]:
@@ -58,7 +55,7 @@ def read_points_csv(path: str | Path, space: Space = "lps") -> tuple[pd.DataFram
 
 def scan_names(path: Path, series_uid: str) -> set[str]:
     """What a table may call a scan: its series UID, or its folder or file as training does."""
-    names = {path.name.removesuffix(suffix) for suffix in _SCAN_SUFFIXES if suffix}
+    names = {path.name.removesuffix(ending) for ending in SCAN_ENDINGS}
     return {series_uid, *names}
 
 
@@ -95,68 +92,15 @@ def to_lps_mm(
     return points * [-1.0, -1.0, 1.0] if space == "ras" else points
 
 
-def read_points(source: PointsSource) -> Findings:
-    """Own scans and a table of points as findings; a scan that is absent is left to be listed.
+def find_scan(folder: Path, scan_id: str) -> Path | None:
+    """The scan of that name in a folder: a file or a subfolder; None where there is none.
 
     Raises:
-        DataError: the folder of scans is absent.
-        FindingsError: the table is wrong.
+        FindingsError: the name is a path.
     """
-    if not source.scans.is_dir():
-        raise DataError(f"{source.scans}: there is no such folder (source.scans)")
-    rows, space = read_points_csv(source.points, source.space)
-    if "scan_id" not in rows.columns:
-        raise FindingsError(
-            f"{source.points}: column 'scan_id' is missing; it names each point's scan in "
-            f"{source.scans}"
-        )
-    scans = {s: p for s in sorted(set(rows["scan_id"])) if (p := _find_scan(source.scans, s))}
-    notes: list[str] = []
-    failures: list[dict[str, str]] = []
-    table = rows.drop(columns=["x", "y", "z"])
-    points = rows[["x", "y", "z"]].to_numpy(dtype=float)
-    if space == "voxel":
-        table[list(POINT_COLUMNS)] = _voxels_to_lps(points, rows["scan_id"], scans)
-        lost = table["x_lps_mm"].isna()
-        for scan_id, count in table["scan_id"][lost].value_counts(sort=False).items():
-            error = (
-                f"absent from {source.scans} or unreadable, so its points in voxels have no place "
-                f"in millimetres; add or mend it"
-            )
-            failures.append({"what": f"scan {scan_id} ({count} findings)", "error": error})
-        table = table[~lost]
-        if table.empty:
-            raise FindingsError(f"{source.points}: {failures[0]['what']}: {failures[0]['error']}")
-    else:
-        table[list(POINT_COLUMNS)] = points * ([-1.0, -1.0, 1.0] if space == "ras" else 1.0)
-    if "finding_id" not in table.columns:
-        table["finding_id"] = [f"point-{i}" for i in table.index]
-    if "patient_id" not in table.columns:
-        table["patient_id"] = table["scan_id"]
-        notes.append("no patient_id column: every scan counts as a patient of its own")
-    table = keep_rating(table)
-    return Findings(
-        validate_findings(table, str(source.points)), scans, tuple(notes), tuple(failures)
-    )
-
-
-def _voxels_to_lps(
-    points: npt.NDArray[np.float64], scan_ids: pd.Series, scans: dict[str, Path]
-) -> npt.NDArray[np.float64]:
-    result = np.full(points.shape, np.nan)
-    for scan_id, rows in scan_ids.groupby(scan_ids).indices.items():
-        if scan_id in scans:
-            try:
-                result[rows] = open_ct(scans[str(scan_id)]).points_of(points[rows])
-            except ScanError:
-                continue  # its points stay NaN and the scan is listed
-    return result
-
-
-def _find_scan(folder: Path, scan_id: str) -> Path | None:
     if Path(scan_id).name != scan_id:
         raise FindingsError(
             f"scan_id {scan_id!r} is a path; expected the plain name of a scan in {folder}"
         )
-    candidates = (folder / f"{scan_id}{suffix}" for suffix in _SCAN_SUFFIXES)
+    candidates = (folder / f"{scan_id}{ending}" for ending in (*SCAN_ENDINGS, ""))
     return next((path for path in candidates if path.exists()), None)

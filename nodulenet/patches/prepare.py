@@ -1,7 +1,9 @@
 """Scans and findings in, a patch store out. The unit of work is a scan.
 
 Patches are made by a MONAI ``Compose`` of :mod:`nodulenet.transforms`, the same that
-classification uses on a new scan.
+classification uses on a new scan. Units are independent: whoever works on one reads the scan, cuts
+the patches and writes shard and journal itself, and gives back only what became of it, so the same
+store comes out bit for bit from one process, from several and from a cluster.
 """
 
 from __future__ import annotations
@@ -9,26 +11,50 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import socket
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from nodulenet import __version__
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Config
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.ct.patch import PROBABLY_RAS
-from nodulenet.errors import DataError, NoduleNetError, ScanError, StoreError
+from nodulenet.ct.patch import PROBABLY_RAS, prefetched
+from nodulenet.errors import DataError, NoduleNetError, ScanError, StoreError, UsageError
 from nodulenet.findings.table import POINT_COLUMNS
+from nodulenet.patches.archive import PatchArchive
 from nodulenet.patches.check import check_config
-from nodulenet.patches.source import LoadedSource, load_source
-from nodulenet.patches.store import PatchStore, StoreWriter, UnitResult, content_hash
+from nodulenet.patches.source import Irregular, LoadedSource, load_source
+from nodulenet.patches.store import (
+    HEAD,
+    PatchStore,
+    StoreWriter,
+    UnitResult,
+    content_hash,
+    finished_unit,
+    write_unit,
+)
 from nodulenet.patches.values import Values
+from nodulenet.patches.workers import (
+    Cluster,
+    InPlace,
+    Outcome,
+    Processes,
+    SetupError,
+    Workers,
+    usable_cpus,
+)
 from nodulenet.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -37,6 +63,22 @@ if TYPE_CHECKING:
 # Rows of an archive that make one unit: small enough to lose, large enough for few files.
 _ARCHIVE_ROWS = 256
 
+# What a unit costs at least, by benchmarks/prepare.py; only to choose between one process and
+# several.
+_SECONDS_PER_SCAN = 0.02
+_SECONDS_PER_PATCH = 0.0015
+# Worker processes import MONAI for themselves (3 to 4 s, 400 MB): below this they do not pay.
+_PROCESSES_PAY_S = 8.0
+_WORKER_MODULES = (
+    "nodulenet.patches.prepare",
+    "nodulenet.transforms",
+    # Imported by open_ct when a scan is there; a worker would spend 60 ms on each.
+    *(f"nodulenet.ct.{name}" for name in ("dicom", "metaimage", "nifti", "nrrd")),
+)
+
+# Where a header keeps its voxels, by the ending that takes the place of its own.
+_VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -44,8 +86,9 @@ class Prepared:
 
     Attributes:
         store: the store.
-        failures: ``{"what", "error"}`` of every scan or finding without a patch.
-        warnings: what was tolerated, scan by scan.
+        failures: ``{"what", "error", "cause"}`` of every scan or finding without a patch;
+            :func:`group_failures` makes them a line a cause.
+        warnings: what was tolerated, a line for all scans of which the same is said.
         made, reused: units made now, and units that were there.
     """
 
@@ -58,62 +101,134 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Unit:
+    """What a worker is told of one unit: a scan and its points, or a piece of an archive."""
+
     name: str
-    rows: pd.DataFrame
+    finding_ids: tuple[str, ...]
+    points_lps_mm: npt.NDArray[np.float64]
     path: Path | None
+    archive: PatchArchive | None = None
 
 
-def prepare(config: Config, *, progress: Progress | None = None) -> Prepared:
+@dataclass(frozen=True)
+class _Job:
+    """What all units of a preparation have in common."""
+
+    store: Path
+    spec: PatchSpec
+    values: Values
+    irregular: Irregular = "refuse"
+    version: str = __version__
+
+
+def prepare(
+    config: Config,
+    *,
+    progress: Progress | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+) -> Prepared:
     """Make the patch store of a configuration, or complete it.
 
     Scans that are finished are not read again. A scan that is absent or unreadable, and a point
-    outside its scan, is listed in ``failures``; the others go on.
+    outside its scan, is listed in ``failures``; the others go on. So does a scan whose worker dies.
+    What fails with a whole scan is tried once more before it is listed.
+
+    Args:
+        config: the configuration.
+        progress: told of every scan. Defaults to nobody.
+        jobs: number of processes; 1 works in this process. Defaults to one a usable CPU, or to
+            this process where the whole work is shorter than the start of others: about 4 s, in
+            which they import MONAI.
+        scheduler: address of a Dask scheduler (or its scheduler file) whose workers are to do the
+            work instead. They must see scans and store under the same absolute paths, and have
+            the same version installed. Defaults to this machine.
 
     Raises:
+        UsageError: an impossible ``jobs``, both ``jobs`` and ``scheduler``, no scheduler at that
+            address, or workers that cannot see the store.
+        MissingDependencyError: ``scheduler`` without Dask.
         DataError: the source cannot be read at all, or not one patch could be made.
+        OSError: the disk is full.
     """
     progress = progress or Silent()
     check_config(config)
+    workers = _given_workers(jobs, scheduler, progress)
     source = load_source(config)
+    if scheduler is not None and source.archive is not None:
+        raise UsageError(
+            f"--scheduler {scheduler}: is for scans, but {source.where} holds patches that are cut "
+            f"already; leave it out"
+        )
     for note in source.findings.notes:
         progress.say(f"note: {note}")
     spec = config.patch
-    _refuse_full_disk(config, len(source.findings.table))
-    writer = StoreWriter(store_folder(config, source), spec, source.values, source.description)
+    folder = store_folder(config, source)
+    writer = StoreWriter(folder, spec, source.values, source.description)
     units = list(_units(source))
-    results: list[UnitResult] = []
-    made = 0
-    # Outside is filled in the values of the store.
-    outside = float(source.values.to_stored(spec.outside_hu))
-    transform = preparation(spec, outside=outside)
-    with progress.task("prepare", len(units), "scans" if source.archive is None else "pieces") as t:
-        for unit in units:
-            state = _source_state(unit.path)
-            result = writer.finished(unit.name, state)
-            if result is None:
-                result, patches = _prepare_unit(unit, source, spec, transform, state)
-                # A unit without one patch leaves no journal, so it is tried again next time.
-                if result.finding_ids:
-                    writer.write(result, patches)
-                made += 1
-            results.append(result)
-            t.advance(note=unit.name[-12:])
-    failures = [*source.findings.failures, *(f for r in results for f in r.failures)]
-    turned = sum(PROBABLY_RAS in f["error"] for f in failures)
-    if turned:
-        progress.say(
-            f"warning: {turned} points lie in their scans only with x and y turned, so the whole "
-            f"table is probably RAS and the patches of its other points are wrong, too; set "
-            f"source.space=ras"
-        )
-    store = writer.finish(source.findings.table, results, failures)
+    results = {
+        unit.name: result
+        for unit in units
+        if (result := finished_unit(folder, unit.name, partial(_source_state, unit.path)))
+    }
+    todo = [u for u in units if u.name not in results]
+    _refuse_full_disk(config, sum(len(u.finding_ids) for u in todo))
+    failed: dict[str, dict[str, str]] = {}
+    if todo:
+        writer.reopen()
+        work = partial(_make_unit, _Job(folder, spec, source.values, source.irregular))
+        if scheduler is not None:
+            # Relative paths would be taken from wherever a worker was started.
+            job = _Job(folder.absolute(), spec, source.values, source.irregular)
+            work = partial(_make_unit, job)
+            todo = [replace(u, path=u.path.absolute()) if u.path else u for u in todo]
+        present, absent = _split_by_presence(todo, source)
+        failed.update(absent)
+        workers = workers or _chosen_workers(present)
+        rows = (_with_rows(u, source.archive) for u in present)
+        kind = "scans" if source.archive is None else "pieces"
+        with (
+            progress.task("prepare", len(present), kind) as task,
+            # Closed at once when this process is interrupted: that is what ends the workers.
+            closing(workers.map(work, rows)) as outcomes,
+        ):
+            for outcome in outcomes:
+                if outcome.result is not None:
+                    results[outcome.unit.name] = outcome.result
+                else:
+                    failed[outcome.unit.name] = _unit_failure(outcome)
+                task.advance(note=outcome.unit.name[-12:])
+    # In the order of the units, whichever finished first.
+    ordered = [results[u.name] for u in units if u.name in results]
+    failures = [
+        *source.findings.failures,
+        *(f for u in units for f in _failures_of(u.name, results, failed)),
+    ]
+    _say_probably_ras(failures, progress)
+    store = writer.finish(source.findings.table, ordered, failures)
     return Prepared(
         store=store,
         failures=failures,
-        warnings=[f"{r.unit}: {w}" for r in results for w in r.warnings],
-        made=made,
-        reused=len(units) - made,
+        warnings=_group_warnings(ordered),
+        made=len(todo),
+        reused=len(units) - len(todo),
     )
+
+
+def group_failures(failures: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Failures of one cause as one: ``17 findings (first candidate-5)`` with the first's error."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for number, failure in enumerate(failures):
+        groups.setdefault(failure.get("cause", f"{number}"), []).append(failure)
+    grouped = []
+    for members in groups.values():
+        kind, _, first = members[0]["what"].partition(" ")
+        if len(members) > 1:
+            what = f"{len(members)} {kind}s (first {first.partition(' (')[0]})"
+        else:
+            what = members[0]["what"]
+        grouped.append({"what": what, "error": members[0]["error"]})
+    return grouped
 
 
 def store_folder(config: Config, source: LoadedSource | None = None) -> Path:
@@ -183,62 +298,225 @@ def cut_patch(
     return Values().to_stored(np.asarray(patch)).reshape(spec.stored_shape)
 
 
+def _given_workers(jobs: int | None, scheduler: str | None, progress: Progress) -> Workers | None:
+    """What was asked for, or None when the choice is ours; refused before anything is read."""
+    if scheduler is not None:
+        if jobs is not None:
+            raise UsageError(
+                "prepare: --jobs is for this machine, --scheduler for a cluster; give one of them"
+            )
+        return Cluster(scheduler, note=progress.say)
+    if jobs is None:
+        return None
+    processes = Processes(jobs, preload=_WORKER_MODULES)
+    return InPlace() if jobs == 1 else processes
+
+
+def _chosen_workers(todo: Sequence[_Unit]) -> Workers:
+    seconds = sum(_SECONDS_PER_SCAN + _SECONDS_PER_PATCH * len(u.finding_ids) for u in todo)
+    jobs = min(usable_cpus(), len(todo))
+    if jobs < 2 or seconds < _PROCESSES_PAY_S:
+        return InPlace()
+    return Processes(jobs, preload=_WORKER_MODULES)
+
+
 def _units(source: LoadedSource) -> Iterator[_Unit]:
     table = source.findings.table
+    columns = list(POINT_COLUMNS)
     if source.archive is not None:
         for start in range(0, len(table), _ARCHIVE_ROWS):
-            yield _Unit(f"rows-{start:07d}", table.iloc[start : start + _ARCHIVE_ROWS], None)
+            rows = table.iloc[start : start + _ARCHIVE_ROWS]
+            ids = tuple(rows["finding_id"].astype(str))
+            yield _Unit(f"rows-{start:07d}", ids, rows[columns].to_numpy(dtype=float), None)
         return
     for scan_id, rows in table.groupby("scan_id", sort=True):
-        yield _Unit(str(scan_id), rows, source.findings.scans.get(str(scan_id)))
+        ids = tuple(rows["finding_id"].astype(str))
+        path = source.findings.scans.get(str(scan_id))
+        yield _Unit(str(scan_id), ids, rows[columns].to_numpy(dtype=float), path)
 
 
-def _prepare_unit(
-    unit: _Unit,
-    source: LoadedSource,
-    spec: PatchSpec,
-    transform: Compose,
-    state: dict[str, Any],
+def _with_rows(unit: _Unit, archive: PatchArchive | None) -> _Unit:
+    """The unit with its own rows of the archive, and no others: they go to another process."""
+    if archive is None:
+        return unit
+    start = int(unit.name.removeprefix("rows-"))
+    rows = slice(start, start + len(unit.finding_ids))
+    return replace(
+        unit,
+        archive=replace(
+            archive,
+            findings=replace(archive.findings, table=archive.findings.table.iloc[rows]),
+            array=np.asarray(archive.array[rows]),
+            spacing_mm=archive.spacing_mm[rows],
+        ),
+    )
+
+
+def _split_by_presence(
+    units: Sequence[_Unit], source: LoadedSource
+) -> tuple[list[_Unit], dict[str, dict[str, str]]]:
+    """Units that can be tried, and the failures of those whose scan is not there at all."""
+    if source.archive is not None:
+        return list(units), {}
+    error = (
+        f"no scan of that name in {source.where}; its findings are left out. Add the scan and "
+        f"prepare again, or remove its rows"
+    )
+    absent = {u.name: _failure(_scan(u), error, cause=error) for u in units if u.path is None}
+    return [u for u in units if u.path is not None], absent
+
+
+def _make_unit(job: _Job, unit: _Unit) -> UnitResult:
+    """Cut and store the patches of a unit; runs wherever the worker is.
+
+    Raises:
+        SetupError: this worker is no use for any unit.
+        NoduleNetError: this unit cannot be done.
+        OSError: the store cannot be written to.
+    """
+    _refuse_foreign_worker(job)
+    try:
+        state = _source_state(unit.path)
+        # Finished, but the worker died before it was heard of.
+        done = finished_unit(job.store, unit.name, lambda: state)
+        if done is not None:
+            return done
+        result, patches = _cut_unit(unit, job, state)
+    except NoduleNetError:
+        raise
+    except MemoryError as error:
+        raise DataError(
+            f"{unit.path or unit.name}: not enough memory to read it; prepare again with fewer "
+            f"--jobs"
+        ) from error
+    except OSError as error:
+        raise ScanError(
+            f"{error.filename or unit.path}: cannot be read ({error.strerror or error}); check "
+            f"the path, its rights and the disk"
+        ) from error
+    except Exception as error:
+        # One scan that meets a defect of ours must not end a night's work on the others.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise NoduleNetError(
+            f"{type(error).__name__}: {' '.join(str(error).split())} "
+            f"({Path(place.filename).name}, line {place.lineno}); a defect, please report it"
+        ) from error
+    # A unit without one patch leaves no journal, so it is tried again next time.
+    if result.finding_ids:
+        write_unit(job.store, result, patches)
+    return result
+
+
+def _cut_unit(
+    unit: _Unit, job: _Job, state: dict[str, Any]
 ) -> tuple[UnitResult, npt.NDArray[np.int16]]:
+    volume = None
+    if unit.path is not None:
+        volume = prefetched(
+            open_ct(unit.path, irregular=job.irregular),
+            unit.points_lps_mm,
+            job.spec.stored_size,
+            job.spec.spacing_xyz_mm,
+            form=job.spec.form,
+        )
+    # Outside is filled in the values of the store.
+    transform = _cached_preparation(job.spec, float(job.values.to_stored(job.spec.outside_hu)))
     patches: list[npt.NDArray[np.int16]] = []
     ids: list[str] = []
     failures: list[dict[str, str]] = []
-    warnings: tuple[str, ...] = ()
-    try:
-        volume: CTVolume | None = None
-        if source.archive is None:
-            if unit.path is None:
-                raise DataError(
-                    f"no scan of that name in {source.where}; its findings are left out. Add the "
-                    f"scan and prepare again, or remove its rows"
-                )
-            volume = open_ct(unit.path)
-            warnings = tuple(volume.warnings)
-        for position, row in zip(unit.rows.index, unit.rows.itertuples(), strict=True):
-            try:
-                if source.archive is not None:
-                    cut, point = source.archive.volume(position)
-                else:
-                    assert volume is not None
-                    cut, point = volume, np.array([getattr(row, c) for c in POINT_COLUMNS])
-                patches.append(cut_patch(transform, cut, point, spec))
-                ids.append(str(row.finding_id))
-            except ScanError:
-                raise  # voxels that cannot be decoded: no other finding will fare better
-            except NoduleNetError as error:
-                failures.append({"what": f"finding {row.finding_id}", "error": str(error)})
-    except NoduleNetError as error:
-        what = f"scan {unit.name} ({len(unit.rows)} findings)"
-        return UnitResult(unit.name, failures=({"what": what, "error": str(error)},)), _empty(spec)
+    for row, (finding_id, point) in enumerate(
+        zip(unit.finding_ids, unit.points_lps_mm, strict=True)
+    ):
+        try:
+            if unit.archive is not None:
+                cut, point = unit.archive.volume(row)
+            else:
+                assert volume is not None
+                cut = volume
+            patches.append(cut_patch(transform, cut, point, job.spec))
+            ids.append(finding_id)
+        except ScanError:
+            raise  # voxels that cannot be decoded: no other finding will fare better
+        except NoduleNetError as error:
+            kind = type(error).__name__ + (" RAS" if PROBABLY_RAS in str(error) else "")
+            failures.append(_failure(f"finding {finding_id}", str(error), cause=kind))
     result = UnitResult(
         unit=unit.name,
         finding_ids=tuple(ids),
         hashes=tuple(content_hash(p) for p in patches),
         failures=tuple(failures),
-        warnings=warnings,
+        # After the cuts: of compressed scans some are known only then.
+        warnings=() if volume is None else tuple(volume.warnings),
         source_state=state,
     )
-    return result, np.stack(patches) if patches else _empty(spec)
+    return result, np.stack(patches) if patches else _empty(job.spec)
+
+
+def _refuse_foreign_worker(job: _Job) -> None:
+    if job.version != __version__:
+        raise SetupError(
+            f"worker {socket.gethostname()}: has nodulenet {__version__}, but {job.version} asks "
+            f"for the work; install the same version"
+        )
+    if not (job.store / HEAD).is_file():
+        raise SetupError(
+            f"worker {socket.gethostname()}: does not see the store {job.store}; it must be on a "
+            f"file system that all workers share under the same path (store=PATH)"
+        )
+
+
+_ONE_PREPARATION = Lock()
+
+
+def _cached_preparation(spec: PatchSpec, outside: float) -> Compose:
+    # A cluster's worker may run units in several threads; MONAI's first import is for one.
+    with _ONE_PREPARATION:
+        return _preparation_of(spec, outside)
+
+
+@lru_cache(maxsize=1)
+def _preparation_of(spec: PatchSpec, outside: float) -> Compose:
+    return preparation(spec, outside=outside)
+
+
+def _unit_failure(outcome: Outcome[_Unit, UnitResult]) -> dict[str, str]:
+    error = " ".join(str(outcome.error).split())
+    return _failure(_scan(outcome.unit), error, cause=error)
+
+
+def _scan(unit: _Unit) -> str:
+    return f"scan {unit.name} ({len(unit.finding_ids)} findings)"
+
+
+def _failure(what: str, error: str, *, cause: str) -> dict[str, str]:
+    return {"what": what, "error": error, "cause": cause}
+
+
+def _failures_of(
+    name: str, results: dict[str, UnitResult], failed: dict[str, dict[str, str]]
+) -> Sequence[dict[str, str]]:
+    return results[name].failures if name in results else [failed[name]]
+
+
+def _say_probably_ras(failures: Sequence[dict[str, str]], progress: Progress) -> None:
+    turned = sum(PROBABLY_RAS in f["error"] for f in failures)
+    if turned:
+        progress.say(
+            f"warning: {turned} points lie in their scans only with x and y turned, so the whole "
+            f"table is probably RAS and the patches of its other points are wrong, too; set "
+            f"source.space=ras"
+        )
+
+
+def _group_warnings(results: Sequence[UnitResult]) -> list[str]:
+    units: dict[str, list[str]] = {}
+    for result in results:
+        for warning in result.warnings:
+            units.setdefault(warning, []).append(result.unit)
+    return [
+        f"{names[0]}: {text}" if len(names) == 1 else f"{len(names)} scans ({names[0]} ..): {text}"
+        for text, names in units.items()
+    ]
 
 
 def _refuse_full_disk(config: Config, findings: int) -> None:
@@ -262,10 +540,14 @@ def _empty(spec: PatchSpec) -> npt.NDArray[np.int16]:
 
 def _source_state(path: Path | None) -> dict[str, Any]:
     """What tells whether a scan has been replaced since: number, size and time of its files."""
-    if path is None or not path.exists():
+    if path is None:
         return {}
-    # The voxels of x.mhd lie in x.raw or x.zraw beside it.
-    files = sorted(path.rglob("*")) if path.is_dir() else sorted(path.parent.glob(path.stem + ".*"))
+    if path.is_dir():
+        files = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+    else:
+        # Asked for by name: a list of a folder with thousands of scans, once a scan, takes minutes.
+        stem = path.with_suffix("")
+        files = [path, *(stem.with_name(stem.name + ending) for ending in _VOXEL_ENDINGS)]
     stats = [f.stat() for f in files if f.is_file()]
     return {
         "files": len(stats),

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from nodulenet.config.schema import (
     Config,
+    LidcSource,
     Luna16Source,
+    Luna25Source,
     MedMnistSource,
     PatchArchiveSource,
     PointsSource,
 )
 from nodulenet.errors import ConfigError
+from nodulenet.findings.lidc import read_lidc
 from nodulenet.findings.luna16 import read_luna16
-from nodulenet.findings.points import read_points
+from nodulenet.findings.luna25 import read_luna25
+from nodulenet.findings.own_scans import read_own_scans
 from nodulenet.findings.table import POINT_COLUMNS, Findings
 from nodulenet.patches.archive import PatchArchive, read_medmnist, read_patch_archive
 from nodulenet.patches.values import Values
+
+Irregular = Literal["refuse", "resample"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,14 @@ class LoadedSource:
     """Findings of a configuration, with the archive when they come as patches.
 
     ``description`` identifies what a store of them holds, ``where`` says for people in which
-    place they were looked for.
+    place they were looked for, ``irregular`` what becomes of irregular slices.
     """
 
     findings: Findings
     archive: PatchArchive | None
     description: dict[str, Any]
     where: str
+    irregular: Irregular = "refuse"
 
     @property
     def values(self) -> Values:
@@ -52,8 +59,20 @@ def load_source(config: Config) -> LoadedSource:
     if isinstance(source, Luna16Source):
         findings = read_luna16(source, seed=config.seed)
         where = f"{source.root}/subset0..9"
+    elif isinstance(source, LidcSource):
+        findings = read_lidc(
+            source.xml,
+            dicom=source.dicom,
+            scans=source.scans,
+            metric=source.metric,
+            minimum_readers=source.minimum_readers,
+        )
+        where = str(source.dicom)
+    elif isinstance(source, Luna25Source):
+        findings = read_luna25(source)
+        where = str(source.scans)
     elif isinstance(source, PointsSource):
-        findings = read_points(source)
+        findings = read_own_scans(source)
         where = str(source.scans)
     else:
         where = str(source.archive)
@@ -71,9 +90,15 @@ def load_source(config: Config) -> LoadedSource:
         "content_hash": archive.content_hash if archive else None,
         # FROC counts every mark of a scan, so a sample of candidates is told apart for good.
         "all_candidates": isinstance(source, Luna16Source)
-        and source.negatives_per_positive is None,
+        and source.candidates != "annotations.csv"
+        and source.negatives_per_positive is None
+        and not source.leave_out_irrelevant,
     }
-    return LoadedSource(findings, archive, description, where)
+    irregular: Irregular = "refuse"
+    if isinstance(source, PointsSource) and source.irregular == "resample":
+        irregular = "resample"
+        description["irregular"] = irregular
+    return LoadedSource(findings, archive, description, where, irregular)
 
 
 def _read_archive(source: PatchArchiveSource | MedMnistSource) -> PatchArchive:

@@ -9,18 +9,19 @@ Layout of a store folder::
     index.parquet     one row a patch: the finding's columns, shard, shard_row, content_hash
 
 A shard is renamed into place before its journal is, so a unit with a journal is whole, and a
-killed run loses at most the units in flight.
+killed run loses at most the units in flight. Units are written by whoever makes them, the rest by
+the one process that asked for them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +31,19 @@ from nodulenet.atomic import atomic_path, write_json
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.errors import StoreError
 from nodulenet.patches.values import Values
+from nodulenet.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = 1
+HEAD = "store.json"
 INDEX = "index.parquet"
 FAILURES = "failures.json"
 # Each open memory map holds a file descriptor; systems allow about 1,000.
 _OPEN_SHARDS = 256
+_PLACE_COLUMNS = ("shard", "shard_row", "content_hash")
+_AGAIN = "remove it and run `nodulenet prepare` again"
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,10 @@ class UnitResult:
         unit: its name.
         finding_ids: the findings whose patches were made, in the order of the shard's rows.
         hashes: content hash of each patch.
-        failures: ``{"what", "error"}`` of each finding that has no patch.
+        failures: ``{"what", "error", "cause"}`` of each finding that has no patch; failures of
+            one cause differ in nothing but the finding.
         warnings: what was tolerated.
+        source_state: what tells whether the unit's files have been replaced since.
     """
 
     unit: str
@@ -69,7 +79,7 @@ class StoreWriter:
             "values": values.to_dict(),
             "source": source,
         }
-        head_file = path / "store.json"
+        head_file = path / HEAD
         if head_file.is_file():
             found = _read_head(path)
             different = [k for k, v in self._head.items() if found.get(k) != v]
@@ -81,30 +91,16 @@ class StoreWriter:
         else:
             write_json(head_file, self._head)
 
-    def finished(self, unit: str, source_state: dict[str, Any]) -> UnitResult | None:
-        """The journal of a unit that is whole and whose source has not changed since."""
-        file = self._journal(unit)
-        if not file.is_file():
-            return None
-        try:
-            entry = json.loads(file.read_text(encoding="utf-8"))
-            result = UnitResult(**{k: _as_tuple(v) for k, v in entry.items()})
-        except (ValueError, TypeError):
-            return None
-        whole = not result.finding_ids or shard_path(self.path, unit).is_file()
-        return result if whole and result.source_state == source_state else None
+    def reopen(self) -> None:
+        """Say that units are about to be made.
+
+        The index tells rows of shards: it must not outlive the shards that it was made for.
+        """
+        (self.path / INDEX).unlink(missing_ok=True)
 
     def write(self, result: UnitResult, patches: npt.NDArray[np.int16]) -> None:
         """Store the patches of a unit, then its journal."""
-        # The index tells rows of shards: it must not outlive the shards that it was made for.
-        (self.path / INDEX).unlink(missing_ok=True)
-        if len(patches):
-            with (
-                atomic_path(shard_path(self.path, result.unit)) as temporary,
-                temporary.open("wb") as file,
-            ):
-                np.save(file, patches, allow_pickle=False)
-        write_json(self._journal(result.unit), {**vars(result)})
+        write_unit(self.path, result, patches)
 
     def finish(
         self,
@@ -117,6 +113,8 @@ class StoreWriter:
         Raises:
             StoreError: no unit has a patch.
         """
+        for file in _leftovers(self.path):
+            file.unlink(missing_ok=True)
         write_json(self.path / FAILURES, list(failures))
         rows = [
             {"finding_id": f, "shard": r.unit, "shard_row": i, "content_hash": h}
@@ -131,25 +129,49 @@ class StoreWriter:
             )
         places = pd.DataFrame(rows)
         # A source's own column of such a name would collide.
-        own = findings.drop(columns=[c for c in places.columns[1:] if c in findings.columns])
+        own = findings.drop(columns=[c for c in _PLACE_COLUMNS if c in findings.columns])
         index = own.merge(places, on="finding_id", validate="one_to_one")
         with atomic_path(self.path / INDEX) as temporary:
             index.to_parquet(temporary, index=False)
         return PatchStore(self.path)
 
-    def _journal(self, unit: str) -> Path:
-        return self.path / "journal" / f"{_file_name(unit)}.json"
+
+def finished_unit(
+    store: Path, unit: str, source_state: Callable[[], dict[str, Any]]
+) -> UnitResult | None:
+    """The journal of a unit that is whole and whose source has not changed since.
+
+    ``source_state`` is asked only where there is a journal: it costs a look at every file of the
+    scan.
+    """
+    result = _read_journal(journal_path(store, unit))
+    if result is None or (result.finding_ids and not shard_path(store, unit).is_file()):
+        return None
+    return result if result.source_state == source_state() else None
+
+
+def write_unit(store: Path, result: UnitResult, patches: npt.NDArray[np.int16]) -> None:
+    """Store the patches of a unit, then its journal; from any process, several at a time."""
+    if len(patches):
+        with (
+            atomic_path(shard_path(store, result.unit)) as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.save(file, patches, allow_pickle=False)
+    write_json(journal_path(store, result.unit), {**vars(result)})
 
 
 class PatchStore:
-    """A finished store, opened for reading.
+    """A finished store, opened for reading; the index is read when it is first needed.
 
     Attributes:
         path: its folder.
         spec: the stored geometry (its windows are defaults: windows apply at load).
         values: the scale between stored int16 and source values.
-        index: one row a patch, in the order of the findings.
         source: description of where the patches come from.
+
+    Raises:
+        StoreError: there is no finished store, or it is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -170,32 +192,73 @@ class PatchStore:
                 f"{self.path}: has no index.parquet, so preparation has not finished; run "
                 f"`nodulenet prepare` again, which goes on where it stopped"
             )
-        try:
-            self.index = pd.read_parquet(index_file)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{index_file}: cannot be read ({_one_line(error)}); remove it and run `nodulenet "
-                f"prepare` again"
-            ) from error
-        self._shards = self.index["shard"].to_numpy()
-        self._rows = self.index["shard_row"].to_numpy()
+        self._count = self._count_rows(index_file)
         self._open = lru_cache(maxsize=_OPEN_SHARDS)(self._open_shard)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return self._count
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """One row a patch, in the order of the findings."""
+        return self._read_index()
+
+    @cached_property
+    def _places(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Shard and row in it of every patch."""
+        columns = ["shard", "shard_row"]
+        # Not the whole index, of which a process that only loads patches has no use.
+        table = self.index if "index" in self.__dict__ else self._read_index(columns)
+        return table["shard"].to_numpy(), table["shard_row"].to_numpy()
+
+    def _count_rows(self, file: Path) -> int:
+        from pyarrow import parquet
+
+        try:
+            with parquet.ParquetFile(file) as footer:
+                missing = {"finding_id", *_PLACE_COLUMNS} - set(footer.schema_arrow.names)
+                count = int(footer.metadata.num_rows)
+        except (OSError, ValueError) as error:
+            raise _unreadable_index(file, _one_line(error)) from error
+        if missing:
+            raise _unreadable_index(file, f"no column {min(missing)!r}")
+        return count
+
+    def _read_index(self, columns: list[str] | None = None) -> pd.DataFrame:
+        file = self.path / INDEX
+        try:
+            return pd.read_parquet(file, columns=columns)
+        except (OSError, ValueError) as error:
+            raise _unreadable_index(file, _one_line(error)) from error
 
     def failures(self) -> list[dict[str, str]]:
         """``{"what", "error"}`` of what has no patch."""
         file = self.path / FAILURES
-        return list(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else []
+        if not file.is_file():
+            return []
+        try:
+            return list(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"{file}: cannot be read ({_one_line(error)}); expected a JSON list; {_AGAIN}"
+            ) from error
 
     def patches(self, positions: npt.ArrayLike) -> npt.NDArray[np.int16]:
         """Stored patches of index positions: int16, (n, *spec.stored_shape)."""
         wanted = np.atleast_1d(np.asarray(positions, dtype=np.int64))
         result = np.empty((len(wanted), *self.spec.stored_shape), dtype=np.int16)
+        shards, rows = self._places
         for i, position in enumerate(wanted):
-            result[i] = self._open(str(self._shards[position]))[self._rows[position]]
+            result[i] = self._open(str(shards[position]))[rows[position]]
         return result
+
+    def shard(self, unit: str) -> npt.NDArray[np.int16]:
+        """All patches of a unit, memory-mapped: int16, (patches, *spec.stored_shape).
+
+        Raises:
+            StoreError: the file is absent, damaged or of another shape.
+        """
+        return self._open(unit)
 
     def _open_shard(self, unit: str) -> npt.NDArray[np.int16]:
         file = shard_path(self.path, unit)
@@ -203,15 +266,154 @@ class PatchStore:
             shard = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(
-                f"{file}: shard cannot be read ({error}); remove it and run `nodulenet prepare` "
-                f"again"
+                f"{file}: shard cannot be read ({_one_line(error)}); {_AGAIN}"
             ) from error
         if shard.dtype != np.int16 or shard.shape[1:] != self.spec.stored_shape:
             raise StoreError(
                 f"{file}: holds {shard.dtype} patches of {shard.shape[1:]}, expected int16 of "
-                f"{self.spec.stored_shape}; remove it and run `nodulenet prepare` again"
+                f"{self.spec.stored_shape}; {_AGAIN}"
             )
         return shard
+
+
+def find_store(path: str | Path) -> PatchStore:
+    """The store at ``path``, or the only one in that folder: a store's own name has a hash.
+
+    Raises:
+        StoreError: there is none, or there are several.
+    """
+    folder = Path(path)
+    if not (folder / HEAD).is_file() and folder.is_dir():
+        stores = sorted(p.parent for p in folder.glob(f"*/{HEAD}"))
+        if len(stores) > 1:
+            raise StoreError(
+                f"{folder}: holds {len(stores)} stores ({', '.join(s.name for s in stores)}); "
+                f"expected one; name the one that is meant"
+            )
+        folder = stores[0] if stores else folder
+    return PatchStore(folder)
+
+
+def check_store(store: PatchStore, *, progress: Progress | None = None) -> list[str]:
+    """What is wrong with a store, a line each; every patch is read and hashed.
+
+    Checked: each shard of the index is there with int16 patches of the right shape, as many as the
+    index names, each with its content hash; each journal says the same; no finding and no place is
+    named twice; no file belongs to nothing.
+
+    Raises:
+        StoreError: the index cannot be read.
+    """
+    index = store.index
+    problems = [
+        f"{store.path / INDEX}: {what} {index[columns][twice].iloc[0].tolist()} is there "
+        f"{int(twice.sum()) + 1} times; expected once; {_AGAIN}"
+        for what, columns in (("finding", ["finding_id"]), ("place", ["shard", "shard_row"]))
+        if (twice := index.duplicated(columns)).any()
+    ]
+    units = [(str(unit), rows) for unit, rows in index.groupby("shard", sort=True)]
+    with (progress or Silent()).task("check", len(units), "shards") as task:
+        for unit, rows in units:
+            problems += _shard_problems(store, unit, rows.sort_values("shard_row"))
+            task.advance()
+    named = {f(store.path, unit) for unit, _ in units for f in (shard_path, journal_path)}
+    found = {f for folder in ("shards", "journal") for f in (store.path / folder).glob("*")}
+    problems += [
+        f"{file}: belongs to no patch of the index; remove it, or run `nodulenet prepare` again "
+        f"with the scan in its place"
+        for file in sorted(found - named)
+    ]
+    try:
+        store.failures()
+    except StoreError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _shard_problems(store: PatchStore, unit: str, rows: pd.DataFrame) -> list[str]:
+    problems = []
+    file, journal = shard_path(store.path, unit), journal_path(store.path, unit)
+    result = _read_journal(journal)
+    if result is None:
+        problems.append(f"{journal}: journal is missing or cannot be read; {_AGAIN}")
+    elif (list(result.finding_ids), list(result.hashes)) != (
+        rows["finding_id"].tolist(),
+        rows["content_hash"].tolist(),
+    ):
+        problems.append(f"{journal}: names other findings or hashes than the index; {_AGAIN}")
+    try:
+        shard = store.shard(unit)
+    except StoreError as error:
+        return [*problems, str(error)]
+    places = rows["shard_row"].to_numpy()
+    if len(shard) != len(rows) or places.min() < 0 or places.max() >= len(shard):
+        return [
+            *problems,
+            f"{file}: holds {len(shard)} patches, the index names {len(rows)} up to row "
+            f"{places.max()}; {_AGAIN}",
+        ]
+    pairs = zip(rows["finding_id"], places, rows["content_hash"], strict=True)
+    changed = [finding for finding, row, wanted in pairs if content_hash(shard[row]) != wanted]
+    if changed:
+        problems.append(
+            f"{file}: {len(changed)} of {len(rows)} patches are not what was stored (content hash "
+            f"differs), the first of finding {changed[0]}; {_AGAIN}"
+        )
+    return problems
+
+
+def summarize_store(store: PatchStore) -> dict[str, Any]:
+    """What a store holds, for people and for JSON.
+
+    Keys: ``path, patches, scans, patients, labels, spec, values, source, bytes, failures``.
+    """
+    index = store.index
+    labels = index["label"].map({0: "negative", 1: "positive"}) if "label" in index else None
+    counts = None if labels is None else labels.fillna("unlabelled").value_counts()
+    files = (f for f in store.path.rglob("*") if f.is_file())
+    return {
+        "path": str(store.path),
+        "patches": len(store),
+        "scans": _distinct(index, "scan_id"),
+        "patients": _distinct(index, "patient_id"),
+        "labels": {} if counts is None else {str(k): int(v) for k, v in counts.items()},
+        "spec": store.spec.model_dump(mode="json", exclude={"windows"}),
+        "values": store.values.to_dict(),
+        "source": store.source,
+        "bytes": sum(f.stat().st_size for f in files),
+        "failures": len(store.failures()),
+    }
+
+
+def store_montage(store: PatchStore, *, each: int = 12) -> Figure:
+    """A labelled sample: up to ``each`` positives, negatives and unlabelled, evenly spread.
+
+    The axial plane through each finding, margin included; always the same patches.
+    """
+    from nodulenet.plots.montage import montage_figure
+
+    labels = store.index["label"] if "label" in store.index else pd.Series(pd.NA, store.index.index)
+    named: list[tuple[str, int]] = []
+    for name, chosen in (
+        ("positive", labels == 1),
+        ("negative", labels == 0),
+        ("unlabelled", labels.isna()),
+    ):
+        rows = np.flatnonzero(chosen.fillna(False).to_numpy(dtype=bool))
+        spread = np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).round().astype(int))
+        named += [(name, int(row)) for row in rows[spread]]
+    stored = store.patches([row for _, row in named])
+    if store.spec.form != "2d":
+        stored = stored[:, 0 if store.spec.form == "2.5d" else stored.shape[1] // 2]
+    planes = store.values.from_stored(stored)
+    low, high = float(planes.min()), float(planes.max())
+    findings = store.index["finding_id"]
+    return montage_figure(
+        list(planes),
+        captions=[f"{name}\n{str(findings.iloc[row])[-18:]}" for name, row in named],
+        spacings_mm=(store.spec.spacing_mm[0], store.spec.spacing_mm[1]),
+        window="lung" if store.values.kind == "hu" else (low, max(high, low + 1.0)),
+    )
 
 
 def content_hash(patch: npt.NDArray[np.int16]) -> str:
@@ -224,10 +426,36 @@ def shard_path(store: Path, unit: str) -> Path:
     return store / "shards" / f"{_file_name(unit)}.npy"
 
 
+def journal_path(store: Path, unit: str) -> Path:
+    """The file that says a unit is whole."""
+    return store / "journal" / f"{_file_name(unit)}.json"
+
+
 def _file_name(unit: str) -> str:
     # Units are named by people (series UIDs, folders): the hash keeps the name short and safe.
     readable = "".join(c if c.isalnum() or c in "-." else "_" for c in unit)[-24:].lstrip(".")
     return f"{readable}-{hashlib.blake2b(unit.encode(), digest_size=6).hexdigest()}"
+
+
+def _read_journal(file: Path) -> UnitResult | None:
+    try:
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        return UnitResult(**{k: _as_tuple(v) for k, v in entry.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _leftovers(store: Path) -> list[Path]:
+    """Temporary files of runs that were killed while writing."""
+    return [f for folder in ("shards", "journal") for f in (store / folder).glob(".*")]
+
+
+def _distinct(index: pd.DataFrame, column: str) -> int | None:
+    return int(index[column].nunique()) if column in index else None
+
+
+def _unreadable_index(file: Path, why: str) -> StoreError:
+    return StoreError(f"{file}: cannot be read ({why}); {_AGAIN}")
 
 
 def _one_line(error: Exception) -> str:
@@ -239,7 +467,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _read_head(path: Path) -> dict[str, Any]:
-    file = path / "store.json"
+    file = path / HEAD
     if not file.is_file():
         raise StoreError(
             f"{path}: is no patch store (it has no store.json); make one with `nodulenet prepare`"

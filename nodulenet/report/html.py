@@ -123,7 +123,9 @@ def _audit(content: ReportContent) -> dict[str, Any]:
     table: pd.DataFrame = (
         content.folds if content.folds is not None else outer_rows(content.predictions)
     )
-    crossing = table.groupby("patient_id")["fold"].nunique()
+    # In repeated k-fold a patient is in one fold of every repeat.
+    repeat = table["repeat"] if "repeat" in table.columns else pd.Series(0, table.index)
+    crossing = table.groupby([repeat, "patient_id"])["fold"].nunique().groupby("patient_id").max()
     names = [str(patient) for patient in crossing[crossing > 1].index]
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

@@ -78,13 +78,18 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
     for note in (*source.findings.notes, *folds.notes):
         progress.say(f"note: {note}")
     shared_allowed = config.folds.allow_shared_patients
-    audit = audit_folds(findings, folds, allow_shared_patients=shared_allowed)
+    audit = audit_folds(
+        findings, folds, allow_shared_patients=shared_allowed, store=store, progress=progress
+    )
     if not audit.patients_ok and not shared_allowed:
-        found = next(c["found"] for c in audit.checks if not c["ok"])
+        found = next(c["found"] for c in audit.leaks if c["check"] == "patients")
         raise FoldsError(
             f"{found}; patients on two sides inflate every figure. Correct the folds, or set "
             f"folds.allow_shared_patients=true and the report will say so in red"
         )
+    for check in audit.checks:
+        if not check["ok"]:
+            progress.say(f"warning: {check['found']}")
     set_threads(config.train.threads)
     run.begin(folds)
     run.copy_reference(source.findings.reference)

@@ -118,7 +118,7 @@ def test_shipped_configurations_are_shown_as_they_are() -> None:
         (["train", "demo", "source.phantom=null", "source.root=gone"], 3, "no such folder"),
         (["evaluate", "gone"], 3, "there is no such run directory"),
         (["classify"], 2, "--model RUN_OR_BUNDLE is missing"),
-        (["classify", "a.mhd", "--model", "gone"], 2, "give --point X,Y,Z or --points CSV"),
+        (["classify", "a.mhd", "--model", "gone"], 2, "give --point X,Y,Z or --points FILE"),
         (["classify", "a.mhd", "--model", "gone", "--point", "1,2"], 2, "expected three numbers"),
         (["classify", "a.mhd", "--model", "gone", "--point", "1,2,3"], 3, "there is no such run"),
         (["classify", "--patches", "p.npz", "--model", "gone"], 2, "--patches needs --table"),

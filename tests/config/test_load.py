@@ -63,7 +63,7 @@ def test_overrides_reach_nested_fields_and_list_items(write: Any) -> None:
         ("train.augment.shift_voxels=9", "is more than patch.margin_voxels=4"),
         ("patch.spacing_mm=[1, 0.5, 1]", "rotations needs equal y and x size and spacing"),
         ("folds.kind=file", "`path` is needed for kind: file"),
-        ("folds.kind=holdout", "holdout needs source.kind=medmnist"),
+        ("folds={kind: holdout, repeats: 2}", "repeats=2 needs kind: grouped, not holdout"),
         ("models=[a, a]", "must differ"),
         ("models.4.name=x", "is not an index of a list of 1 items"),
         ("models.0.dropout_rate=0.1", "is 'squeezenodule_v2_3d' and has no fields"),

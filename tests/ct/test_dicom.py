@@ -3,10 +3,8 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
-import struct
 
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import (
@@ -19,7 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from nodulenet.ct import open_ct
+from nodulenet.ct import dicom_pixels, open_ct
 from nodulenet.ct.dicom import list_series
 from nodulenet.errors import GeometryError, ScanError, SeriesSelectionError
 
@@ -174,66 +172,6 @@ def test_positions_rounded_to_a_tenth_of_a_millimetre_are_regular(tmp_path, mark
     assert open_ct(tmp_path).spacing_mm[2] == pytest.approx(1.25, abs=0.01)
 
 
-def tilted(ds, k):
-    ds.ImagePositionPatient[1] += 1.6 * k * np.tan(np.radians(10))
-
-
-def shifted_once(ds, k):
-    if k == 4:
-        ds.ImagePositionPatient[0] += 3.0
-
-
-def uneven(ds, k):
-    ds.ImagePositionPatient[2] += 0.4 if k == 5 else 0.0
-
-
-def turned(ds, k):
-    if k == 3:
-        ds.ImageOrientationPatient = [0.99, 0.141, 0, -0.141, 0.99, 0]
-
-
-def same_place(ds, k):
-    if k == 6:
-        ds.ImagePositionPatient[2] -= 1.6
-
-
-def other_spacing(ds, k):
-    if k == 2:
-        ds.PixelSpacing = ["0.8", "0.8"]
-
-
-def no_position(ds, k):
-    if k == 2:
-        del ds.ImagePositionPatient
-
-
-def bad_orientation(ds, k):
-    ds.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (tilted, r"gantry tilt of 10.00 degrees: .* by 2.82 mm from .*tolerance 0.1 mm"),
-        (
-            shifted_once,
-            r"shifted within their plane by up to 3 mm .*, worst IM\d+.dcm at \(-28, 12",
-        ),
-        (uneven, r"unevenly spaced: 1.2 to 2 mm, .* worst"),
-        (turned, r"differ in orientation by up to 0.141 \(tolerance 0.001\): IM\d+.dcm"),
-        (same_place, r"1 pairs of slices lie at the same place .*: IM\d+.dcm and IM\d+.dcm at"),
-        (other_spacing, r"differ in pixel spacing by 14.29% \(tolerance 0.1%\): IM\d+"),
-        (no_position, r"Image Position \(Patient\) \(0020,0032\) is missing in IM\d+.dcm"),
-        (bad_orientation, "expected two unit vectors at a right angle"),
-    ],
-)
-def test_what_is_no_regular_stack_is_refused(tmp_path, markers, write_dicom, change, message):
-    write_dicom(tmp_path, markers, *GEOMETRY, change=change)
-    with pytest.raises(GeometryError, match=message) as error:
-        open_ct(tmp_path)
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("missing", [1, 5, 9])
 def test_missing_slices_are_counted_and_placed(tmp_path, markers, write_dicom, missing):
     paths = write_dicom(tmp_path, markers, *GEOMETRY)
@@ -245,87 +183,14 @@ def test_missing_slices_are_counted_and_placed(tmp_path, markers, write_dicom, m
     assert f"and {above} at" in str(error.value)
 
 
-def test_differing_matrix_is_refused(tmp_path, markers, write_dicom):
-    write_dicom(tmp_path, markers, *GEOMETRY)
-    write_dicom(tmp_path, markers[:1, 1:], (0.7, 0.9, 1.6), (-31, 12, -210), prefix="X")
-    with pytest.raises(GeometryError, match=r"differ in matrix: .*17 x 12 .*X0000.dcm|17 x 13"):
-        open_ct(tmp_path)
-
-
-def test_wrong_modality_names_it(tmp_path, markers, write_dicom):
-    def change(ds, k):
-        ds.Modality = "MR"
-
-    paths = write_dicom(tmp_path, markers, *GEOMETRY, change=change)
-    with pytest.raises(ScanError, match="has modality 'MR'; expected 'CT'"):
-        open_ct(paths[0])
-    with pytest.raises(SeriesSelectionError, match="holds no CT series, only 11 x MR"):
-        open_ct(tmp_path)
-
-
-def test_text_named_dcm(tmp_path, markers, write_dicom):
-    paths = write_dicom(tmp_path, markers, *GEOMETRY)
-    note = tmp_path / "note.dcm"
-    note.write_text("not an image " * 100)
-    with pytest.raises(ScanError, match=r"note.dcm: is not a DICOM file \(no 'DICM' mark\)"):
-        open_ct(note)
-    (warning,) = open_ct(tmp_path).warnings
-    assert warning.endswith("were left out: note.dcm")
-    for path in paths:
-        path.unlink()
-    with pytest.raises(SeriesSelectionError, match="holds no DICOM image"):
-        open_ct(tmp_path)
-
-
-@pytest.mark.parametrize("keep", [140, 600, -10])
-def test_cut_short_slice_is_named(tmp_path, markers, write_dicom, keep):
-    paths = write_dicom(tmp_path, markers, *GEOMETRY)
-    paths[3].write_bytes(paths[3].read_bytes()[:keep])
-    with pytest.raises(ScanError) as error:
-        open_ct(tmp_path)
-    assert "\n" not in str(error.value)
-    if keep == -10:
-        assert str(error.value).startswith(f"{paths[3]}: holds 432 bytes of pixels, expected 442")
-
-
-def test_damaged_compressed_slice_is_named(tmp_path, markers, write_dicom):
-    paths = write_dicom(tmp_path, markers, *GEOMETRY, syntax=RLELossless)
-    blob = bytearray(paths[0].read_bytes())
-    start = blob.rindex(struct.pack("<I", 64))  # RLE header: offset of the first segment
-    blob[start : start + 40] = b"\xff" * 40
-    paths[0].write_bytes(blob)
-    with pytest.raises(ScanError, match=r"its pixels cannot be decoded .*RLE Lossless"):
-        open_ct(tmp_path).array()
-
-
-def test_enhanced_multiframe_is_refused_clearly(tmp_path, markers, write_dicom):
-    def change(ds, k):
-        ds.NumberOfFrames = 2
-        ds.PixelData = ds.PixelData * 2
-
-    write_dicom(tmp_path, markers[:1], *GEOMETRY, change=change)
-    with pytest.raises(ScanError, match=r"multi-frame. image of 2 frames"):
-        open_ct(tmp_path)
-
-
-def test_no_message_holds_personal_data(tmp_path, markers, write_dicom):
-    write_dicom(tmp_path, markers, *GEOMETRY, change=tilted)
-    with pytest.raises(GeometryError) as error:
-        open_ct(tmp_path)
-    assert "secret" not in str(error.value).lower()
-    with pytest.raises(SeriesSelectionError) as chosen:
-        open_ct(tmp_path, series_uid="1")
-    assert "secret" not in str(chosen.value).lower()
-
-
 def test_opening_decodes_at_most_one_slice(tmp_path, markers, write_dicom, monkeypatch):
     write_dicom(tmp_path, markers, *GEOMETRY, syntax=RLELossless)
     decoded = []
-    inner = pydicom.dataset.FileDataset.convert_pixel_data
+    inner = dicom_pixels._decoded_frame
     monkeypatch.setattr(
-        pydicom.dataset.FileDataset,
-        "convert_pixel_data",
-        lambda self, *a: (decoded.append(self.InstanceNumber), inner(self, *a))[1],
+        dicom_pixels,
+        "_decoded_frame",
+        lambda header, stream: (decoded.append(header.name), inner(header, stream))[1],
     )
     volume = open_ct(tmp_path)
     assert len(decoded) == 1
@@ -334,12 +199,10 @@ def test_opening_decodes_at_most_one_slice(tmp_path, markers, write_dicom, monke
     assert len(decoded) == 3
 
 
-def test_a_number_of_wrong_length_is_a_damaged_header(tmp_path, markers, write_dicom):
-    paths = write_dicom(tmp_path, markers, *GEOMETRY)
-    blob = paths[2].read_bytes()
-    rows = bytes.fromhex("28001000") + b"US" + struct.pack("<HH", 2, 13)
-    assert blob.count(rows) == 1
-    spoilt = bytes.fromhex("28001000") + b"US" + struct.pack("<HHB", 3, 13, 0)
-    paths[2].write_bytes(blob.replace(rows, spoilt))
-    with pytest.raises(ScanError, match="its DICOM header is damaged"):
+def test_a_slice_that_cannot_be_opened_is_not_passed_over(tmp_path, markers, write_dicom):
+    """At the end of a stack its absence would show nowhere."""
+    files = write_dicom(tmp_path, markers, *GEOMETRY)
+    files[-1].unlink()
+    files[-1].symlink_to(tmp_path / "elsewhere.dcm")
+    with pytest.raises(ScanError, match=rf"{files[-1].name}: cannot be read \(No such file"):
         open_ct(tmp_path)

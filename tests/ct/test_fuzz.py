@@ -149,6 +149,9 @@ def seeds(
         pixels = np.tile(hu, (1, 3, 2)) if syntax == JPEG2000Lossless else hu
         paths = write_dicom(folder / name, pixels, SPACING, ORIGIN, syntax=syntax)
         made[name] = Seed({p.name: p.read_bytes() for p in paths})
+    for path in (folder / "dicom").iterdir():
+        as_jpeg(path)
+    made["dicom-jpeg"] = Seed({p.name: p.read_bytes() for p in (folder / "dicom").iterdir()})
     made["dicom-file"] = replace(made["dicom"], opened=next(iter(made["dicom"].files)))
     made["dicom-enhanced"] = Seed({"all.dcm": enhanced(hu)}, "all.dcm")
     made["dicom.zip"] = Seed({"scan.zip": zipped(made["dicom"].files)}, "scan.zip")
@@ -167,6 +170,24 @@ def seeds(
         nib.save(nib.Nifti1Image(hu.T, affine), folder / name)
         keep(name, [name], name)
     return made
+
+
+def as_jpeg(path: Path) -> None:
+    """Turns an uncompressed DICOM file into lossless JPEG, as most archives of old have it."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -269,6 +290,7 @@ NAMES = [
     "dicom-implicit",
     "dicom-deflated",
     "dicom-rle",
+    "dicom-jpeg",
     "dicom-jpegls",
     "dicom-jpeg2000",
     "dicom-file",
@@ -300,7 +322,7 @@ def test_the_undamaged_scans_are_read(name: str, seeds: Seeds, tmp_path: Path) -
     irregular=st.sampled_from(["refuse", "resample"]),
 )
 @settings(
-    max_examples=int(EXAMPLES or 60),
+    max_examples=int(EXAMPLES or 40),
     derandomize=EXAMPLES is None,
     deadline=5000,
     database=None,
@@ -320,6 +342,7 @@ def test_only_our_errors_come_out_of_damaged_scans(
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        told = ""
         try:
             if name.startswith("dicom") and name != "dicom-file" and name != "dicom-enhanced":
                 list_series(scan)
@@ -328,11 +351,12 @@ def test_only_our_errors_come_out_of_damaged_scans(
             centre = volume.points_of((np.array(volume.shape[::-1]) - 1) / 2)
             patch = extract_patch(volume, centre, (3, 4, 5), (0.5, 1.0, 2.0))
         except NoduleNetError as error:
-            assert "\n" not in str(error)
+            told = str(error)
         else:
             assert (hu.dtype, hu.shape) == (np.int16, volume.shape)
             assert hu.min() >= -1024
             assert np.isfinite(patch).all()
+        assert told.isprintable()
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - largest
         assert tracemalloc.get_traced_memory()[1] - before < LARGEST_BYTES
         assert grown * 1024 < LARGEST_BYTES  # what libraries in C++ took

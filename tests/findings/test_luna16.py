@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nodulenet.config.schema import Luna16Source
+from nodulenet.config.schema import FoldsConfig, Luna16Source
 from nodulenet.errors import DataError, FindingsError
 from nodulenet.findings.luna16 import read_luna16
+from nodulenet.patches.audit import audit_folds
+from nodulenet.patches.folds import make_folds
 
 
 @pytest.fixture
@@ -131,3 +134,78 @@ def test_commas_at_every_line_end_do_not_shift_the_columns(folder: Path) -> None
     file.write_text("\n".join([header, *(f"{row},7" for row in rows)]) + "\n")
     with pytest.raises(FindingsError, match="more fields than the header"):
         read_luna16(source(folder))
+
+
+def test_negatives_on_irrelevant_findings_can_be_left_out(folder: Path) -> None:
+    (folder / "annotations_excluded.csv").write_text(
+        "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
+        "1.1,54.9,20,30,-1\n1.2,90,0,3,6\n1.2,-5,0,7.9,20\n1.3,1,2,3,0.5\n"
+    )
+    found = read_luna16(source(folder, leave_out_irrelevant=True))
+    # 4.9 mm of an unknown diameter (radius 5), and the middle of one; at exactly the radius a
+    # mark misses; positives stay.
+    assert list(found.table["finding_id"]) == ["candidate-0", "candidate-2", "candidate-3"]
+    assert any("2 negatives within the radius" in note for note in found.notes)
+    (folder / "annotations_excluded.csv").write_text(
+        "seriesuid,coordX,coordY,coordZ,diameter_mm\n1.1,0,0,0,0\n"
+    )
+    with pytest.raises(FindingsError, match=r"line 2, column 'diameter_mm'.*above 0, or -1"):
+        read_luna16(source(folder, leave_out_irrelevant=True))
+
+
+def test_annotations_alone_and_tables_without_scans(tmp_path: Path) -> None:
+    (tmp_path / "annotations.csv").write_text(
+        "seriesuid,coordX,coordY,coordZ,diameter_mm\n1.1,10,20,30,8\n1.2,-5,0,5,6\n"
+    )
+    with pytest.raises(DataError, match=r"holds no subset0\.\.9 folder"):
+        read_luna16(source(tmp_path, candidates="annotations.csv"))
+    (tmp_path / "subsets.csv").write_text("seriesuid,subset\n1.1,3\n1.2,7\n1.9,0\n")
+    found = read_luna16(source(tmp_path, candidates="annotations.csv"))
+    assert found.scans == {}
+    assert list(found.table["finding_id"]) == ["annotation-0", "annotation-1"]
+    assert list(found.table["subset"]) == [3, 7]
+    assert list(found.table["diameter_mm"]) == [8, 6]
+    assert list(found.table["label"]) == [1, 1]
+    (tmp_path / "subsets.csv").write_text("seriesuid,subset\n1.1,3\n1.2,10\n")
+    with pytest.raises(FindingsError, match=r"subsets.csv: line 3, column 'subset'.*0 to 9"):
+        read_luna16(source(tmp_path, candidates="annotations.csv"))
+
+
+@pytest.mark.data
+def test_the_real_tables(shared_data: Callable[[str], Path]) -> None:
+    root = shared_data("luna16")
+    found = read_luna16(source(root, candidates="annotations.csv"))
+    table = found.table
+    assert (len(table), table["scan_id"].nunique()) == (1186, 601)
+    subsets = pd.read_csv(root / "subsets.csv")
+    assert sorted(subsets["subset"].value_counts()) == [88, 88] + [89] * 8
+    # Negatives, so that folds can be made: one on every one of the 888 scans.
+    patients = pd.read_csv(root / "patients.csv").set_index("seriesuid")["patient_id"]
+    everywhere = pd.DataFrame(
+        {
+            "finding_id": subsets["seriesuid"],
+            "scan_id": subsets["seriesuid"],
+            "patient_id": subsets["seriesuid"].map(patients),
+            "label": 0,
+            "subset": subsets["subset"],
+        }
+    )
+    findings = pd.concat([table[list(everywhere.columns)], everywhere], ignore_index=True)
+    expected = findings["scan_id"].map(subsets.set_index("seriesuid")["subset"])
+    folds = make_folds(findings, FoldsConfig(kind="luna16"), seed=0)
+    assert list(folds.table["fold"]) == list(expected)
+    assert [note.split(":")[0] for note in folds.notes] == ["fold 2", "fold 6"]
+    two = findings["patient_id"] == "LIDC-IDRI-0332"
+    for fold in (2, 6):
+        parts = folds.parts(fold)
+        trained = np.concatenate([parts.train, parts.inner])
+        assert not two.iloc[trained].any()
+        assert two.iloc[parts.outer].any()
+    grouped = make_folds(findings, FoldsConfig(kind="luna16_grouped"), seed=0)
+    moved = grouped.table["fold"] != expected
+    assert set(findings["patient_id"][moved]) == {"LIDC-IDRI-0332"}
+    assert set(grouped.table["fold"][two]) == {2}
+    assert "LIDC-IDRI-0332 has scans in subsets 2 and 6" in grouped.notes[0]
+    assert audit_folds(
+        findings.assign(content_hash=findings["finding_id"]), grouped, allow_shared_patients=False
+    ).patients_ok

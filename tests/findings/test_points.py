@@ -11,7 +11,8 @@ from nodulenet.config.schema import LabelRule, PointsSource
 from nodulenet.ct import open_ct
 from nodulenet.errors import DataError, FindingsError
 from nodulenet.findings.labels import apply_label_rule
-from nodulenet.findings.points import points_of_scan, read_points, read_points_csv, scan_names
+from nodulenet.findings.own_scans import read_own_scans
+from nodulenet.findings.points import points_of_scan, read_points_csv, scan_names
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_lps_ras_and_voxel_points_land_on_the_same_place(scans: Path, tmp_path: 
         file = tmp_path / f"{space}.csv"
         file.write_text("scan_id,x,y,z\na," + ",".join(map(str, point)) + "\n")
         source = PointsSource(kind="points", scans=scans, points=file, space=space)  # type: ignore[arg-type]
-        row = read_points(source).table.iloc[0]
+        row = read_own_scans(source).table.iloc[0]
         np.testing.assert_allclose([row["x_lps_mm"], row["y_lps_mm"], row["z_lps_mm"]], lps)
 
 
@@ -62,15 +63,15 @@ def test_a_scan_id_is_no_path(scans: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("scan_id,x,y,z\n../scans/a,1,2,3\n")
     with pytest.raises(FindingsError, match="is a path"):
-        read_points(PointsSource(kind="points", scans=scans, points=file))
+        read_own_scans(PointsSource(kind="points", scans=scans, points=file))
     with pytest.raises(DataError, match="there is no such folder"):
-        read_points(PointsSource(kind="points", scans=scans / "no", points=file))
+        read_own_scans(PointsSource(kind="points", scans=scans / "no", points=file))
 
 
 def test_voxel_points_of_an_absent_scan_are_listed(scans: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("scan_id,x,y,z\na,1,2,3\nb,1,2,3\n")
-    found = read_points(PointsSource(kind="points", scans=scans, points=file, space="voxel"))
+    found = read_own_scans(PointsSource(kind="points", scans=scans, points=file, space="voxel"))
     assert list(found.table["scan_id"]) == ["a"]
     assert found.failures[0]["what"] == "scan b (1 findings)"
     assert open_ct(found.scans["a"]).shape == (8, 10, 12)
@@ -79,12 +80,12 @@ def test_voxel_points_of_an_absent_scan_are_listed(scans: Path, tmp_path: Path) 
 def test_words_and_ratings_in_a_label_column_wait_for_a_rule(scans: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("scan_id,x,y,z,label\na,1,2,3,benign\na,1,2,4,malignant\n")
-    table = read_points(PointsSource(kind="points", scans=scans, points=file)).table
+    table = read_own_scans(PointsSource(kind="points", scans=scans, points=file)).table
     assert table["label"].isna().all()
     rule = LabelRule(column="label", negative=["benign"], positive=["malignant"])
     assert list(apply_label_rule(table, rule)) == [0, 1]
     file.write_text("scan_id,x,y,z,label\na,1,2,3,0\na,1,2,4,1\n")
-    table = read_points(PointsSource(kind="points", scans=scans, points=file)).table
+    table = read_own_scans(PointsSource(kind="points", scans=scans, points=file)).table
     assert list(table["label"]) == [0, 1]
 
 

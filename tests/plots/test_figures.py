@@ -176,7 +176,7 @@ def test_planes_and_pictures_refuse_what_they_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"shape \(3, 4\); expected \(z, y, x\)"):
         planes_figure(np.zeros((3, 4)), (1, 1, 1))
     figure = planes_figure(np.zeros((3, 4, 5)), (1, 1, 1), title="_a$b")
-    with pytest.raises(UsageError, match="ending in .png"):
+    with pytest.raises(UsageError, match=r"ending in \.png"):
         save_png(figure, tmp_path / "a.jpg")
     assert save_png(figure, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

@@ -1,0 +1,154 @@
+"""Own scans and positions in any file that is read: CSV, markups, detections, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from nodulenet.config.schema import PointsSource
+from nodulenet.ct import CTVolume, open_ct
+from nodulenet.errors import DataError, FindingsError, ScanError
+from nodulenet.findings.labels import keep_rating
+from nodulenet.findings.point_files import POINT_FILES, read_points_file
+from nodulenet.findings.points import SCAN_ENDINGS, Space, find_scan, read_points_csv
+from nodulenet.findings.reading import read_csv
+from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
+
+_MASK_ENDINGS = tuple(ending for ending in SCAN_ENDINGS if ending != ".zip")
+_POINT_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", *_MASK_ENDINGS, ".dcm")
+
+
+@dataclass
+class _Read:
+    """What grows while files of positions are read."""
+
+    tables: list[pd.DataFrame] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+
+def read_own_scans(source: PointsSource) -> Findings:
+    """Own scans and their positions as findings; a scan that is absent is left to be listed.
+
+    ``source.points`` is one file for all scans (CSV with ``scan_id``, LUNA25's table, detections
+    that name their images), or a folder with a file a scan, named as the scan: markups,
+    detections, masks, CSV.
+
+    Raises:
+        DataError: the folder of scans is absent.
+        FindingsError: the positions are wrong; of a folder, no file can be used.
+    """
+    if not source.scans.is_dir():
+        raise DataError(f"{source.scans}: there is no such folder (source.scans)")
+    read = _Read()
+    if source.points.is_dir():
+        for scan_id, file in _files_by_scan(source.points):
+            _read_one(source, scan_id, file, read)
+        if not read.tables:
+            first = f"; first: {read.failures[0]['error']}" if read.failures else ""
+            raise FindingsError(
+                f"{source.points}: holds no file of positions that can be used; expected files "
+                f"named as the scans: {POINT_FILES}{first}"
+            )
+        table = pd.concat(read.tables, ignore_index=True)
+    else:
+        table = _read_of_all_scans(source, read)
+    if "patient_id" not in table.columns:
+        table["patient_id"] = table["scan_id"]
+        read.notes.append("no patient_id column: every scan counts as a patient of its own")
+    scans = {s: p for s in sorted(set(table["scan_id"])) if (p := find_scan(source.scans, s))}
+    table = keep_rating(table)
+    return Findings(
+        validate_findings(table, str(source.points)), scans, tuple(read.notes), tuple(read.failures)
+    )
+
+
+def _files_by_scan(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in sorted(folder.iterdir()):
+        ending = next((e for e in _POINT_ENDINGS if file.name.lower().endswith(e)), None)
+        # The voxels of x.mhd lie in x.raw.
+        if file.is_file() and ending is not None and not file.name.startswith("."):
+            yield file.name[: -len(ending)], file
+
+
+def _read_one(source: PointsSource, scan_id: str, file: Path, read: _Read) -> None:
+    """The positions of one scan from its own file; what is wrong is listed, the others go on."""
+    try:
+        volume = None
+        if source.space == "voxel" and file.suffix == ".csv":
+            volume = _open(source, scan_id)
+        space = _space_for(file, source.space)
+        rows = read_points_file(file, space=space, volume=volume)
+    except DataError as error:
+        read.failures.append({"what": f"file {file.name}", "error": str(error)})
+        return
+    table = rows.table.drop(columns=["scan_id", "image"], errors="ignore")
+    read.notes.extend(rows.notes)
+    read.tables.append(
+        table.assign(
+            scan_id=scan_id, finding_id=[f"{scan_id}:{name}" for name in table["finding_id"]]
+        )
+    )
+
+
+def _space_for(file: Path, space: Space) -> Space | None:
+    """A declared space means the files that do not say theirs."""
+    return space if file.name.endswith((".csv", ".json")) and space != "lps" else None
+
+
+def _read_of_all_scans(source: PointsSource, read: _Read) -> pd.DataFrame:
+    file = source.points
+    if file.suffix.lower() == ".csv" and source.space == "voxel":
+        return _read_voxels(source, read)
+    rows = read_points_file(file, space=_space_for(file, source.space))
+    table = rows.table
+    read.notes.extend(rows.notes)
+    if "scan_id" not in table.columns:
+        raise FindingsError(
+            f"{file}: column 'scan_id' is missing; it names each point's scan in {source.scans}; "
+            f"for files of single scans give a folder with a file a scan, named as the scan"
+        )
+    if rows.kind == "csv" and "finding_id" not in read_csv(file).columns:
+        table = table.assign(finding_id=[f"point-{i}" for i in table.index])
+    return table
+
+
+def _read_voxels(source: PointsSource, read: _Read) -> pd.DataFrame:
+    """A CSV in voxels of several scans, each of which is opened for its geometry."""
+    rows, _ = read_points_csv(source.points, "voxel")
+    if "scan_id" not in rows.columns:
+        raise FindingsError(
+            f"{source.points}: column 'scan_id' is missing; it names each point's scan in "
+            f"{source.scans}"
+        )
+    parts = []
+    for scan_id, part in rows.groupby("scan_id", sort=False):
+        try:
+            points = _open(source, str(scan_id)).points_of(part[["x", "y", "z"]].to_numpy(float))
+        except ScanError as error:
+            what = f"scan {scan_id} ({len(part)} findings)"
+            read.failures.append({"what": what, "error": str(error)})
+            continue
+        places = pd.DataFrame(points, part.index, list(POINT_COLUMNS))
+        parts.append(pd.concat([part.drop(columns=["x", "y", "z"]), places], axis=1))
+    if not parts:
+        raise FindingsError(
+            f"{source.points}: {read.failures[0]['what']}: {read.failures[0]['error']}"
+        )
+    table = pd.concat(parts).sort_index()
+    if "finding_id" not in table.columns:
+        table["finding_id"] = [f"point-{i}" for i in table.index]
+    return table.reset_index(drop=True)
+
+
+def _open(source: PointsSource, scan_id: str) -> CTVolume:
+    path = find_scan(source.scans, scan_id)
+    if path is None:
+        raise ScanError(
+            f"absent from {source.scans}, so its points in voxels have no place in millimetres; "
+            f"add it"
+        )
+    return open_ct(path, irregular=source.irregular)

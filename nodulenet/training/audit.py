@@ -1,0 +1,43 @@
+"""The leakage audit of a run directory: its folds as they were trained, and its patches."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nodulenet.errors import RunError
+from nodulenet.patches.audit import Audit, audit_folds
+from nodulenet.patches.folds import make_folds
+from nodulenet.patches.store import PatchStore
+from nodulenet.progress import Progress
+from nodulenet.training.run import Run
+
+
+def audit_run(run: Run, *, progress: Progress | None = None) -> Audit:
+    """Audit the folds of a run against the store that it was trained on.
+
+    Raises:
+        RunError: the run has no folds yet.
+        FoldsError: its ``folds.csv`` was changed into something impossible.
+        StoreError: its store is not there any more, or damaged.
+    """
+    file = run.path / "folds.csv"
+    stages = run.manifest().get("stages", {})
+    names = [stages[s]["store"] for s in ("train", "prepare") if "store" in stages.get(s, {})]
+    if not file.is_file() or not names:
+        raise RunError(
+            f"{run.path}: has no folds.csv or no record of its store, so its training has not "
+            f"begun; run `nodulenet train CONFIG`, or audit the store"
+        )
+    table = pd.read_csv(file, dtype={"finding_id": str, "patient_id": str, "inner_of": str})
+    missing = {"finding_id", "patient_id", "label"} - set(table.columns)
+    if missing:
+        raise RunError(f"{file}: column {min(missing)!r} is missing; train the run again")
+    settings = run.config.folds.model_copy(update={"kind": "file", "path": file})
+    store = PatchStore(run.config.store_path / names[0])
+    return audit_folds(
+        store.index,
+        make_folds(table, settings, seed=run.config.seed),
+        allow_shared_patients=run.config.folds.allow_shared_patients,
+        store=store,
+        progress=progress,
+    )
