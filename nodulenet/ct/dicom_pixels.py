@@ -29,7 +29,7 @@ from nodulenet.ct.codestream import frame_size
 from nodulenet.ct.dicom_file import DicomFile
 from nodulenet.ct.dicom_header import PARSE_ERRORS, ImageHeader
 from nodulenet.ct.hu import to_hu
-from nodulenet.ct.sources import Shape, one_line
+from nodulenet.ct.sources import ArraySource, Shape, VoxelSource, one_line
 from nodulenet.errors import ScanError
 
 CACHE_BYTES = 256 * 2**20
@@ -72,6 +72,10 @@ class DicomSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["slices"])  # type: ignore[misc]
+
+    def for_many_windows(self) -> VoxelSource:
+        """All slices in memory: else a file would be opened for every slice of every window."""
+        return ArraySource(self.read((0, 0, 0), self.shape))
 
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
         hu = np.empty((stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]), np.int16)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nodulenet.ct.dicom_header import ImageHeader
 from nodulenet.ct.dicom_pixels import DicomSource
 from nodulenet.ct.hu import AIR_HU
-from nodulenet.ct.sources import Shape
+from nodulenet.ct.sources import ArraySource, Shape, VoxelSource
 
 _ON_A_SLICE = 1e-6
 """Share of a neighbour below which a voxel counts as lying on one slice."""
@@ -54,6 +54,10 @@ class ResampledSource:
         """Place of the grid's first voxel along the row and the column axis."""
         _, rows, columns = self._slices.shape
         self.shape: Shape = (steps + 1, rows + int(grown[1]), columns + int(grown[0]))
+
+    def for_many_windows(self) -> VoxelSource:
+        """All voxels in memory, resampled once."""
+        return ArraySource(self.read((0, 0, 0), self.shape))
 
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
         hu = np.empty((stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]), np.int16)

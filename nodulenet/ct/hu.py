@@ -40,9 +40,18 @@ def to_hu(values: NDArray[Any], slope: float = 1.0, intercept: float = 0.0) -> N
     """
     whole = np.issubdtype(values.dtype, np.integer)
     if whole and slope == 1.0 and float(intercept).is_integer() and abs(intercept) < _FAR_HU:
-        if intercept == 0.0 and values.dtype == np.int16:
-            lifted: NDArray[np.int16] = np.maximum(values, np.int16(AIR_HU))
-            return lifted
+        if values.dtype.itemsize <= 2 and values.size:
+            # Nearly all scans: no wider integers are needed, which halves the time. Copied first:
+            # a window of a map is quicker to search when its rows lie together.
+            values = np.array(values, order="C")
+            low, high = int(values.min()), int(values.max())
+            if max(high, high + intercept) <= MAX_HU and min(low, low + intercept) >= -MAX_HU:
+                lifted: NDArray[np.int16] = values.astype(np.int16, copy=False)
+                if intercept:
+                    lifted += np.int16(intercept)
+                if low + intercept < AIR_HU:
+                    np.maximum(lifted, np.int16(AIR_HU), out=lifted)
+                return lifted
         if values.dtype.itemsize > 4:
             values = np.minimum(values, 2 * _FAR_HU)
             values = values if values.dtype.kind == "u" else np.maximum(values, -2 * _FAR_HU)

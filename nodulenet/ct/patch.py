@@ -118,8 +118,9 @@ def extract_patches(
 
     The cheapest way is chosen, and every way gives the same patches (to less than 0.001 HU):
     windows read point by point; the whole scan read once, where the windows together would read
-    more than that; and, for points that share one grid of the patch spacing and overlap, one
-    resampling of the part of the scan around them, from which patches are sliced.
+    more than that from files of single slices; and, for points that share one grid of the patch
+    spacing and overlap, one resampling of the part of the scan around them, from which patches are
+    sliced.
 
     Args:
         volume: the scan.
@@ -152,7 +153,7 @@ def extract_patches(
     scan = prefetched(volume, points, size, spacing_mm, form=form)
 
     def fill(number: int) -> None:
-        patches[number] = cut.at(scan, points[number])
+        cut.at(scan, points[number], patches[number])
 
     with ThreadPoolExecutor(threads or _usable_cpus()) as pool:
         # list() waits, and raises what a patch has raised.
@@ -174,9 +175,9 @@ def prefetched(
     *,
     form: Form = "3d",
 ) -> CTVolume:
-    """The volume to cut these patches from: itself, or all of it in memory where that is cheaper.
+    """The volume to cut these patches from: itself, or one made for reading all over the scan.
 
-    It is cheaper where the patches together need more voxels than the scan has.
+    That pays where the patches together need more voxels than the scan has.
 
     Args:
         volume: the scan.
@@ -190,7 +191,7 @@ def prefetched(
     window = 2 * np.abs(volume.index_per_mm) @ reach_mm + 2
     voxels = float(np.prod(np.minimum(window, volume.shape[::-1])))
     whole = float(np.prod(volume.shape))
-    return volume.in_memory() if len(points_lps_mm) * voxels > whole else volume
+    return volume.for_many_windows() if len(points_lps_mm) * voxels > whole else volume
 
 
 def resample_scan(
@@ -225,7 +226,7 @@ def resample_scan(
         part = hu[top : top + _SLAB]
         cut = _Cut([part.shape], tuple(spacing), "3d", interpolation, -1024.0, antialias)
         extent = np.array(part.shape[::-1]) - 1
-        part[:] = cut.at(volume, first + (0, 0, top * spacing[2]) + extent / 2 * spacing)
+        cut.at(volume, first + (0, 0, top * spacing[2]) + extent / 2 * spacing, part)
     return hu, first
 
 
@@ -263,7 +264,13 @@ class _Cut:
             return (y, x, 3 if len(self.shapes) == 3 else z)
         return (z, y, x) if self.form == "3d" else (y, x)
 
-    def at(self, volume: CTVolume, point: NDArray[np.float64]) -> NDArray[np.float32]:
+    def at(
+        self,
+        volume: CTVolume,
+        point: NDArray[np.float64],
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """The patch at a point; in ``out``, C-contiguous and of its shape, where that is given."""
         planes = [
             _resample(
                 volume,
@@ -272,10 +279,14 @@ class _Cut:
                 self.interpolation,
                 self.outside_hu,
                 self.antialias,
+                out if self.form == "3d" else None,
             )
             for shape in self.shapes
         ]
-        return assemble_planes(planes, self.form)
+        patch = assemble_planes(planes, self.form)
+        if out is not None and patch is not out:
+            out[...] = patch
+        return patch
 
 
 @dataclass(frozen=True)
@@ -342,6 +353,7 @@ def _resample(
     interpolation: Interpolation,
     outside_hu: float,
     antialias: bool,
+    out: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
     centre = volume.index_of(point)
     sigma = np.zeros(3)
@@ -351,7 +363,7 @@ def _resample(
         sigma = np.maximum(0.0, (stride - 1.0) / 2.0)
     axes = _aligned_axes(volume.index_per_mm, grid)
     if axes is not None:
-        return _separable(volume, centre, grid, axes, interpolation, outside_hu, sigma)
+        return _separable(volume, centre, grid, axes, interpolation, outside_hu, sigma, out)
     return _oblique(volume, centre, grid, interpolation, outside_hu, sigma)
 
 
@@ -375,6 +387,7 @@ def _separable(
     interpolation: Interpolation,
     outside_hu: float,
     sigma: NDArray[np.float64],
+    out: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
     """One axis after the other, each sample a weighted sum of a few layers of the window.
 
@@ -397,10 +410,13 @@ def _separable(
         outside = ~_inside(samples[i], sizes[i])
         if outside.any():
             np.moveaxis(values, array_axis, 0)[outside] = outside_hu
-    # values has the scan's index axes (z, y, x); the patch has the patient's.
-    order = [2 - axes.index(axis) for axis in (2, 1, 0)]
-    # A copy: the values lie in a buffer that the next patch takes.
-    return np.array(values.transpose(order), dtype=np.float32, order="C")
+    # values has the scan's index axes (z, y, x); the patch has the patient's. Always a copy: the
+    # values lie in a buffer that the next patch takes.
+    values = values.transpose([2 - axes.index(axis) for axis in (2, 1, 0)])
+    if out is None:
+        return np.array(values, dtype=np.float32, order="C")
+    out[...] = values
+    return out
 
 
 def _oblique(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,9 @@ class VoxelSource(Protocol):
     def warnings(self) -> tuple[str, ...]:
         """What was tolerated while reading; may grow when voxels are first read."""
 
+    def for_many_windows(self) -> VoxelSource:
+        """The source to read many windows from, one after the other, all over the scan."""
+
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
         """HU of the window start..stop (z, y, x), within the scan, as a new int16 array."""
 
@@ -69,8 +73,9 @@ class VoxelSource(Protocol):
 class MappedSource:
     """Voxels that lie uncompressed in one file, mapped for each window.
 
-    The map is opened for each read (about 0.1 ms), so that thousands of open volumes hold no
-    file descriptors and travel to worker processes as a path.
+    The map is opened for each read, so that thousands of open volumes hold no file descriptors and
+    travel to worker processes as a path; for many windows it is kept, because the system fills in
+    a fresh map page by page.
 
     Args:
         path: the file that holds the voxels.
@@ -100,6 +105,7 @@ class MappedSource:
         self.slope, self.intercept = slope, intercept
         self.named = named or path
         self.warnings: tuple[str, ...] = ()
+        self._kept: NDArray[Any] | None = None
         check_size(self.named, shape)
         expected = offset + math.prod(shape) * dtype.itemsize
         try:
@@ -116,16 +122,27 @@ class MappedSource:
                 "the file is cut short: copy or convert it again"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}
+
+    def for_many_windows(self) -> VoxelSource:
+        keeping = copy.copy(self)
+        keeping._kept = self._mapped()
+        return keeping
+
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
+        mapped = self._mapped() if self._kept is None else self._kept
+        window = mapped[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
+        return to_hu(np.asarray(window), self.slope, self.intercept)
+
+    def _mapped(self) -> NDArray[Any]:
         try:
-            mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+            return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         except (OSError, ValueError) as error:
             raise ScanError(
                 f"{self.named}: {self.path.name} changed or vanished after it was opened "
                 f"({one_line(error)}); expected the file as it was; open the scan again"
             ) from error
-        window = mapped[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
-        return to_hu(np.asarray(window), self.slope, self.intercept)
 
 
 class DecodedSource:
@@ -152,6 +169,9 @@ class DecodedSource:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_hu": None}
 
+    def for_many_windows(self) -> VoxelSource:
+        return self
+
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
         if self._hu is None:
             self._hu = decoded_to_hu(self.load(), self.slope, self.intercept)
@@ -168,6 +188,9 @@ class ArraySource:
         self.hu = hu
         self.shape: Shape = (hu.shape[0], hu.shape[1], hu.shape[2])
         self.warnings: tuple[str, ...] = ()
+
+    def for_many_windows(self) -> VoxelSource:
+        return self
 
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
         return self.hu[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]].copy()

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from nodulenet.ct.hu import decoded_to_hu
 from nodulenet.ct.sources import (
     ArraySource,
-    DecodedSource,
     Shape,
     VoxelSource,
     check_size,
@@ -232,19 +231,20 @@ class CTVolume:
         if found:
             raise ScanError(f"{self.source or self.series_uid}: {found[0]}")
 
-    def in_memory(self) -> CTVolume:
-        """The same scan with its voxels read once and kept as int16."""
-        if isinstance(self._voxels, ArraySource | DecodedSource):
-            return self  # or will be, from the first read on
+    def for_many_windows(self) -> CTVolume:
+        """The same scan, to read many windows all over it: in memory, or with its file kept mapped.
+
+        Not to be kept for long where there are many scans.
+        """
         return CTVolume(
-            ArraySource(self.array()),
+            self._voxels.for_many_windows(),
             self.spacing_mm,
             self.origin_lps_mm,
             self.direction,
             series_uid=self.series_uid,
             path=self.source,
             format=self.format,
-            warnings=self.warnings,
+            warnings=self._warnings,
         )
 
     def array(self) -> NDArray[np.int16]:
