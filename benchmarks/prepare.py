@@ -32,9 +32,9 @@ import numpy as np
 import pandas as pd
 
 from nodulenet.config.schema import Config
+from nodulenet.cpus import usable_cpus
 from nodulenet.patches.prepare import prepare
 from nodulenet.patches.store import PatchStore
-from nodulenet.patches.workers import usable_cpus
 
 LUNA16_SHAPE, QUICK_SHAPE = (150, 512, 512), (60, 192, 192)
 SPACING_MM = (0.7, 0.7, 2.0)

@@ -29,7 +29,6 @@ def prepare(
     """Cut the patches of all findings into a store; finished scans are not read again."""
     from nodulenet.cli.terminal import end, make_progress, warn
     from nodulenet.config.load import load_config
-    from nodulenet.patches.prepare import group_failures
     from nodulenet.patches.prepare import prepare as prepare_store
     from nodulenet.phantom.for_config import ensure_phantom
 
@@ -44,4 +43,4 @@ def prepare(
         f"{prepared.reused} were there"
     )
     typer.echo(prepared.store.path)
-    end(group_failures(prepared.failures), done=len(prepared.store))
+    end(prepared.failures, done=len(prepared.store))

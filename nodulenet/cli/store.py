@@ -32,12 +32,8 @@ def store(
             f"{' or '.join(_MONTAGE_ENDINGS)}"
         )
     from nodulenet.cli.terminal import make_progress
-    from nodulenet.patches.store import (
-        check_store,
-        find_store,
-        store_montage,
-        summarize_store,
-    )
+    from nodulenet.patches.store import find_store
+    from nodulenet.patches.store_check import check_store, store_montage, summarize_store
 
     opened = find_store(folder)
     facts = summarize_store(opened)

@@ -58,12 +58,28 @@ def say(text: str) -> None:
 
 
 def list_failures(failures: Sequence[dict[str, str]], *, where: str = "") -> None:
-    """The failures, a line each."""
+    """The failures, a line a cause."""
     if not failures:
         return
     say(f"{len(failures)} failed{where}:")
-    for failure in failures:
+    for failure in group_failures(failures):
         complain(f"{failure['what']}: {failure['error']}")
+
+
+def group_failures(failures: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Failures of one cause as one: ``17 findings (first candidate-5)`` with the first's error."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for number, failure in enumerate(failures):
+        groups.setdefault(failure.get("cause", f"{number}"), []).append(failure)
+    grouped = []
+    for members in groups.values():
+        kind, _, first = members[0]["what"].partition(" ")
+        if len(members) > 1:
+            what = f"{len(members)} {kind}s (first {first.partition(' (')[0]})"
+        else:
+            what = members[0]["what"]
+        grouped.append({"what": what, "error": members[0]["error"]})
+    return grouped
 
 
 def end(failures: Sequence[dict[str, str]], *, done: int, where: str = "") -> None:

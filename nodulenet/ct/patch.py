@@ -12,7 +12,6 @@ flipped gives the same patch.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from nodulenet.cpus import usable_cpus
 from nodulenet.ct.sources import Shape
 from nodulenet.ct.volume import BORDER_TOLERANCE_VOXELS, CTVolume
 from nodulenet.errors import PointOutsideScanError, UsageError
@@ -155,16 +155,10 @@ def extract_patches(
     def fill(number: int) -> None:
         cut.at(scan, points[number], patches[number])
 
-    with ThreadPoolExecutor(threads or _usable_cpus()) as pool:
+    with ThreadPoolExecutor(threads or usable_cpus()) as pool:
         # list() waits, and raises what a patch has raised.
         list(pool.map(fill, range(len(points))))
     return patches
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prefetched(

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from nodulenet.errors import FindingsError, MissingDependencyError
 from nodulenet.findings.json_file import text
-from nodulenet.findings.mask_files import Mask, Region, Shape
+from nodulenet.findings.regions import Mask, Region, Shape
 
 _SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes Segmentation Storage and Label Map Segmentation Storage."""

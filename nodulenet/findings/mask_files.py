@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import FindingsError, ScanError
+from nodulenet.findings.regions import Mask, Region, Shape
 
 MASK_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Endings of mask files that are not DICOM."""
@@ -38,44 +38,8 @@ _HEADER_ERRORS = (
 _SLAB_VOXELS = 2**23
 _REMEDY = "give a label mask, or threshold=0.5 (any number) to take values from there up as one"
 
-Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 Window = Callable[[Shape, Shape], npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Region:
-    """One label, whose voxels are read when they are needed.
-
-    Attributes:
-        label: its number.
-        read: gives the first voxel (z, y, x) of a box that holds the whole label, and the box,
-            (z, y, x) bool, True where the label is.
-        columns: what else the file says of the label, as columns of its findings.
-    """
-
-    label: int
-    read: Callable[[], tuple[Shape, npt.NDArray[np.bool_]]]
-    columns: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Mask:
-    """An opened mask.
-
-    Attributes:
-        path: the file.
-        shape: voxels along z, y, x.
-        affine_zyx: (4, 4) from index z, y, x to LPS mm x, y, z.
-        regions: one for each label, by rising label.
-        notes: what was assumed.
-    """
-
-    path: Path
-    shape: Shape
-    affine_zyx: npt.NDArray[np.float64]
-    regions: list[Region]
-    notes: tuple[str, ...] = ()
 
 
 def open_mask(path: Path, threshold: float | None) -> Mask:

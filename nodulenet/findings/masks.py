@@ -31,7 +31,8 @@ from scipy import ndimage
 
 from nodulenet.ct import CTVolume
 from nodulenet.errors import FindingsError, UsageError
-from nodulenet.findings.mask_files import MASK_ENDINGS, Mask, Region, open_mask
+from nodulenet.findings.mask_files import MASK_ENDINGS, open_mask
+from nodulenet.findings.regions import Mask, Region
 from nodulenet.findings.table import POINT_COLUMNS
 
 __all__ = ["MASK_ENDINGS", "findings_from_mask", "read_mask"]

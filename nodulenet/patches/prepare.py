@@ -29,6 +29,7 @@ import numpy.typing as npt
 from nodulenet import __version__
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Config
+from nodulenet.cpus import usable_cpus
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.ct.patch import PROBABLY_RAS, prefetched
 from nodulenet.errors import DataError, NoduleNetError, ScanError, StoreError, UsageError
@@ -53,7 +54,6 @@ from nodulenet.patches.workers import (
     Processes,
     SetupError,
     Workers,
-    usable_cpus,
 )
 from nodulenet.progress import Progress, Silent
 
@@ -87,7 +87,7 @@ class Prepared:
     Attributes:
         store: the store.
         failures: ``{"what", "error", "cause"}`` of every scan or finding without a patch;
-            :func:`group_failures` makes them a line a cause.
+            those of one ``cause`` may be told as one.
         warnings: what was tolerated, a line for all scans of which the same is said.
         made, reused: units made now, and units that were there.
     """
@@ -213,22 +213,6 @@ def prepare(
         made=len(todo),
         reused=len(units) - len(todo),
     )
-
-
-def group_failures(failures: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Failures of one cause as one: ``17 findings (first candidate-5)`` with the first's error."""
-    groups: dict[str, list[dict[str, str]]] = {}
-    for number, failure in enumerate(failures):
-        groups.setdefault(failure.get("cause", f"{number}"), []).append(failure)
-    grouped = []
-    for members in groups.values():
-        kind, _, first = members[0]["what"].partition(" ")
-        if len(members) > 1:
-            what = f"{len(members)} {kind}s (first {first.partition(' (')[0]})"
-        else:
-            what = members[0]["what"]
-        grouped.append({"what": what, "error": members[0]["error"]})
-    return grouped
 
 
 def store_folder(config: Config, source: LoadedSource | None = None) -> Path:

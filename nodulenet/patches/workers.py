@@ -408,13 +408,6 @@ class Cluster:
             return Outcome(unit, error=error)
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity and its container's quota count."""
-    import joblib
-
-    return int(joblib.cpu_count())
-
-
 def _ends_everything(error: BaseException) -> bool:
     full = isinstance(error, OSError) and error.errno in _NO_UNIT_CAN_BE_WRITTEN
     return full or isinstance(error, SetupError)

@@ -17,11 +17,13 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
+from nodulenet.cli.terminal import group_failures
 from nodulenet.config.schema import Config
 from nodulenet.errors import StoreError, UsageError
 from nodulenet.patches import prepare as room
-from nodulenet.patches.prepare import group_failures, open_store, prepare, store_folder
-from nodulenet.patches.store import PatchStore, check_store, content_hash, shard_path
+from nodulenet.patches.prepare import open_store, prepare, store_folder
+from nodulenet.patches.store import PatchStore, content_hash, shard_path
+from nodulenet.patches.store_check import check_store
 from nodulenet.patches.workers import InPlace, Processes, SetupError
 
 CENTRE = (10.0, -20.0, 30.0)

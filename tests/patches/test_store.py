@@ -22,14 +22,12 @@ from nodulenet.patches.store import (
     PatchStore,
     StoreWriter,
     UnitResult,
-    check_store,
     content_hash,
     find_store,
     journal_path,
     shard_path,
-    store_montage,
-    summarize_store,
 )
+from nodulenet.patches.store_check import check_store, store_montage, summarize_store
 from nodulenet.patches.values import Values
 
 SPEC = PatchSpec(form="3d", size=(5, 6, 6), spacing_mm=(1.0, 1.0, 2.0), margin_voxels=1)
