@@ -127,7 +127,9 @@ def _classify_scan(
     ids = [name for name, _ in named]
     places = to_lps_mm(np.array([p for _, p in named]).reshape(-1, 3), space or "lps", volume)
     if file is not None:
-        rows = read_points_file(file, space=space, volume=volume)
+        # With --point, --space means those; a file that says its own space keeps it.
+        of_file = space if not named or file.suffix.lower() in (".csv", ".txt") else None
+        rows = read_points_file(file, space=of_file, volume=volume)
         for note in rows.notes:
             say(f"note: {note}")
         mine = points_of_scan(rows.table, scan_names(scan, volume.series_uid), str(file))

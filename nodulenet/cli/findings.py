@@ -19,7 +19,9 @@ OutOption = Annotated[
 ]
 ScanOption = Annotated[
     Path | None,
-    typer.Option("--scan", metavar="SCAN", help="The scan; needed for points in voxels."),
+    typer.Option(
+        "--scan", metavar="SCAN", help="The scan: its rows are kept, voxels placed."
+    ),
 ]
 
 app = typer.Typer(
@@ -222,6 +224,8 @@ def _points(
 ) -> None:
     from nodulenet.ct import open_ct
     from nodulenet.findings.point_files import read_points_file
+    from nodulenet.findings.points import points_of_scan, scan_names
+    from nodulenet.findings.table import POINT_COLUMNS
 
     volume = None if scan is None else open_ct(scan)
     rows = read_points_file(file, space=space, volume=volume, **options)
@@ -230,7 +234,17 @@ def _points(
             f"{file}: is a file of kind {rows.kind}, expected {what}; use `nodulenet findings "
             f"points`"
         )
-    _finish(rows.table, out, notes=rows.notes)
+    table, notes = rows.table, list(rows.notes)
+    if scan is not None and volume is not None:
+        mine = points_of_scan(table, scan_names(scan, volume.series_uid), str(file))
+        if len(mine) < len(table):
+            notes.append(f"{len(table) - len(mine)} rows of other scans left out")
+        outside = ~volume.contains(mine[list(POINT_COLUMNS)].to_numpy(dtype=float))
+        if outside.any():
+            first = mine["finding_id"][outside].iloc[0]
+            notes.append(f"{int(outside.sum())} lie outside {scan}, the first is {first}")
+        table = mine
+    _finish(table, out, notes=notes)
 
 
 def _finish(

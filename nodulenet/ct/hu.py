@@ -40,7 +40,7 @@ def to_hu(values: NDArray[Any], slope: float = 1.0, intercept: float = 0.0) -> N
     """
     whole = np.issubdtype(values.dtype, np.integer)
     if whole and slope == 1.0 and float(intercept).is_integer() and abs(intercept) < _FAR_HU:
-        if values.dtype.itemsize <= 2 and values.size:
+        if values.dtype.itemsize <= 2 and values.size and abs(intercept) <= MAX_HU:
             # Nearly all scans: no wider integers are needed, which halves the time. Copied first:
             # a window of a map is quicker to search when its rows lie together.
             values = np.array(values, order="C")

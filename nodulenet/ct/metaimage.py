@@ -108,6 +108,16 @@ def open_metaimage(path: Path, series_uid: str | None = None) -> CTVolume:
     )
 
 
+def voxel_file(path: Path) -> Path:
+    """The file in which the voxels of a MetaImage header lie; the header's own for ``.mha``.
+
+    Raises:
+        ScanError: no MetaImage header.
+    """
+    name = _header_fields(path)[0]["ElementDataFile"]
+    return path if name.upper() == "LOCAL" else path.parent / name
+
+
 @dataclass(frozen=True)
 class _Voxels:
     """Where and how the voxels are stored; an offset of None counts from the file's end."""

@@ -38,7 +38,7 @@ _DTYPES = {
     "f8": ("double",),
 }
 
-_LONGEST_HEADER = 65536
+_LONGEST_HEADER = 2**24
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|INF)"
 _VECTOR = rf"\(\s*(?:{_NUMBER})(?:\s*,\s*(?:{_NUMBER}))*\s*\)"
@@ -89,6 +89,17 @@ def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
         format="nrrd",
         warnings=plausibility,
     )
+
+
+def voxel_file(path: Path) -> Path:
+    """The file in which the voxels of an NRRD header lie; the header's own where they follow it.
+
+    Raises:
+        ScanError: the header does not end.
+    """
+    fields, _ = _header_fields(path)
+    name = fields.get("data file", fields.get("datafile"))
+    return path if name is None else path.parent / name
 
 
 def _check_fields(path: Path, fields: dict[str, str]) -> None:
@@ -156,13 +167,22 @@ def _dtype(fields: dict[str, str]) -> np.dtype[Any] | None:
 
 
 def _header_fields(path: Path) -> tuple[dict[str, str], int]:
-    """The "field: value" lines up to the empty line or the end, and their bytes."""
+    """The "field: value" lines up to the empty line or the end, and their bytes.
+
+    Raises:
+        ScanError: the header does not end within :data:`_LONGEST_HEADER` bytes.
+    """
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        while file.tell() < _LONGEST_HEADER:
-            line = file.readline(4096)
+        while True:
+            line = file.readline(_LONGEST_HEADER - file.tell())
             if not line.strip():
                 break
+            if file.tell() >= _LONGEST_HEADER:
+                raise ScanError(
+                    f"{path}: its header does not end within {_LONGEST_HEADER} bytes; expected an "
+                    "empty line after the fields; write the scan anew"
+                )
             field, colon, value = line.decode("latin-1").partition(":")
             # "key:=value" is free text, "#" a comment.
             if colon and not value.startswith("=") and not field.startswith("#"):

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from nodulenet.cpus import usable_cpus
-from nodulenet.ct.sources import Shape
+from nodulenet.ct.sources import MAX_VOXELS, Shape
 from nodulenet.ct.volume import BORDER_TOLERANCE_VOXELS, CTVolume
 from nodulenet.errors import PointOutsideScanError, UsageError
 
@@ -35,6 +35,9 @@ ALIGNED_TOLERANCE_VOXELS = 1e-6
 
 _SPLINE_MARGIN = 12
 """Voxels around a window for B-spline coefficients: what is cut off weighs 0.268^12 = 1e-7."""
+
+MAX_PATCH_VOXELS = 2**28
+"""Of one patch (1 GiB of float32)."""
 
 _LARGEST_SCRATCH = 2**22
 """Voxels of the largest buffer that is kept from patch to patch (16 MiB)."""
@@ -215,6 +218,11 @@ def resample_scan(
     places = volume.points_of(corners * (np.array(volume.shape[::-1]) - 1))
     first, last = places.min(axis=0), places.max(axis=0)
     counts = np.floor((last - first) / spacing + 1e-6).astype(int) + 1
+    if math.prod(counts.tolist()) > MAX_VOXELS:
+        raise UsageError(
+            f"spacing_mm is {tuple(spacing.tolist())}: the scan would have {counts.tolist()} "
+            f"voxels; expected at most {MAX_VOXELS} in all; take coarser spacing"
+        )
     hu = np.empty(tuple(counts[::-1]), np.float32)
     for top in range(0, len(hu), _SLAB):  # in slabs, so that memory stays near that of the result
         part = hu[top : top + _SLAB]
@@ -597,6 +605,11 @@ def plane_shapes(size: Sequence[int], form: Form) -> list[Shape]:
             "(z, y, x) for neighbouring axial slices",
         }[form]
         raise UsageError(f"size is {tuple(size)} for form={form!r}; expected {expected}")
+    if math.prod(numbers) > MAX_PATCH_VOXELS:
+        raise UsageError(
+            f"size is {tuple(size)}: {math.prod(numbers)} voxels; expected at most "
+            f"{MAX_PATCH_VOXELS}; take a smaller patch, or coarser spacing"
+        )
     rows, columns = numbers[-2:]
     if form == "3d" or (form == "2.5d" and len(numbers) == 3):
         return [(numbers[0], rows, columns)]

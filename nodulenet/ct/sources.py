@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,19 +166,24 @@ class DecodedSource:
         self.load, self.shape, self.slope, self.intercept = load, shape, slope, intercept
         self.warnings: tuple[str, ...] = ()
         self._hu: NDArray[np.int16] | None = None
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_hu": None}
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | {"_hu": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def for_many_windows(self) -> VoxelSource:
         return self
 
     def read(self, start: Shape, stop: Shape) -> NDArray[np.int16]:
-        if self._hu is None:
-            self._hu = decoded_to_hu(self.load(), self.slope, self.intercept)
-            if not has_air(self._hu):
-                warning = implausible_hu(float(self._hu.min()), float(self._hu.max()))
-                self.warnings = (warning,)
+        with self._lock:  # several threads that ask first must not decode it several times
+            if self._hu is None:
+                hu = decoded_to_hu(self.load(), self.slope, self.intercept)
+                if not has_air(hu):
+                    self.warnings = (implausible_hu(float(hu.min()), float(hu.max())),)
+                self._hu = hu
         return self._hu[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]].copy()
 
 

@@ -299,13 +299,21 @@ class DicomFolder:
         return geometry, notes
 
 
+def _is_dicom(path: Path) -> bool:
+    """By its mark; what cannot be opened (a broken link, no rights) is no series of ours."""
+    try:
+        return path.is_file() and bool(is_dicom(path))
+    except OSError:
+        return False
+
+
 def _find_series(root: Path) -> dict[str, _Series]:
     first: dict[str, tuple[Path, str, float | None]] = {}
     folders: dict[str, set[Path]] = {}
     for folder, _, names in sorted(os.walk(root)):
         for name in sorted(names):
             path = Path(folder) / name
-            header = _header(path) if is_dicom(path) else None
+            header = _header(path) if _is_dicom(path) else None
             if header is not None:
                 uid, patient, thickness = header
                 first.setdefault(uid, (path, patient, thickness))

@@ -211,7 +211,15 @@ def _patients(source: Luna16Source, scan_ids: pd.Series, notes: list[str]) -> pd
             "(columns seriesuid, patient_id) so that a patient with two scans stays on one side"
         )
         return scan_ids
-    table = read_csv(file, ids=["seriesuid", "patient_id"])
+    table = read_csv(file, ids=["seriesuid", "patient_id"]).drop_duplicates(
+        ["seriesuid", "patient_id"]
+    )
+    twice = table["seriesuid"][table["seriesuid"].duplicated()]
+    if len(twice):
+        raise FindingsError(
+            f"{file}: series {twice.iloc[0]} has several patients; expected one; correct its rows, "
+            f"because folds are made by patient"
+        )
     patients = scan_ids.map(table.set_index("seriesuid")["patient_id"].to_dict())
     unknown = sorted(set(scan_ids[patients.isna()]))
     if unknown:

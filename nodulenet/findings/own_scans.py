@@ -10,9 +10,9 @@ import pandas as pd
 
 from nodulenet.config.schema import PointsSource
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.errors import DataError, FindingsError, ScanError
+from nodulenet.errors import DataError, FindingsError, ScanError, UsageError
 from nodulenet.findings.labels import keep_rating
-from nodulenet.findings.point_files import POINT_FILES, read_points_file
+from nodulenet.findings.point_files import POINT_FILES, PointRows, read_points_file
 from nodulenet.findings.points import SCAN_ENDINGS, Space, find_scan, read_points_csv
 from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
@@ -77,12 +77,9 @@ def _files_by_scan(folder: Path) -> Iterator[tuple[str, Path]]:
 def _read_one(source: PointsSource, scan_id: str, file: Path, read: _Read) -> None:
     """The positions of one scan from its own file; what is wrong is listed, the others go on."""
     try:
-        volume = None
-        if source.space == "voxel" and file.suffix == ".csv":
-            volume = _open(source, scan_id)
-        space = _space_for(file, source.space)
-        rows = read_points_file(file, space=space, volume=volume)
-    except DataError as error:
+        volume = _open(source, scan_id) if source.space == "voxel" and _is_csv(file) else None
+        rows = _read_in_space(file, source.space, volume)
+    except (DataError, UsageError) as error:
         read.failures.append({"what": f"file {file.name}", "error": str(error)})
         return
     table = rows.table.drop(columns=["scan_id", "image"], errors="ignore")
@@ -94,16 +91,25 @@ def _read_one(source: PointsSource, scan_id: str, file: Path, read: _Read) -> No
     )
 
 
-def _space_for(file: Path, space: Space) -> Space | None:
-    """A declared space means the files that do not say theirs."""
-    return space if file.name.endswith((".csv", ".json")) and space != "lps" else None
+def _read_in_space(file: Path, space: Space, volume: CTVolume | None = None) -> PointRows:
+    """The rows of a file; a declared space means those that do not say theirs: CSV, detections."""
+    if _is_csv(file):
+        return read_points_file(file, space=space, volume=volume)
+    rows = read_points_file(file)
+    if rows.kind == "detections" and space != "lps":
+        return read_points_file(file, space=space)
+    return rows
+
+
+def _is_csv(file: Path) -> bool:
+    return file.suffix.lower() in (".csv", ".txt")
 
 
 def _read_of_all_scans(source: PointsSource, read: _Read) -> pd.DataFrame:
     file = source.points
-    if file.suffix.lower() == ".csv" and source.space == "voxel":
+    if _is_csv(file) and source.space == "voxel":
         return _read_voxels(source, read)
-    rows = read_points_file(file, space=_space_for(file, source.space))
+    rows = _read_in_space(file, source.space)
     table = rows.table
     read.notes.extend(rows.notes)
     if "scan_id" not in table.columns:

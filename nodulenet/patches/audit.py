@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from nodulenet.errors import FoldsError
 from nodulenet.findings.table import POINT_COLUMNS
-from nodulenet.patches.folds import Folds
+from nodulenet.patches.folds import REPEAT, Folds
 from nodulenet.patches.near_duplicates import NearIdentical, near_identical
 from nodulenet.patches.store import PatchStore
 from nodulenet.progress import Progress
@@ -109,7 +109,11 @@ def audit_folds(
     """
     started = time.perf_counter()
     known = [c for c in (*POINT_COLUMNS, "diameter_mm") if c in index.columns]
-    table = folds.table.merge(
+    # Every repeat has the same findings in the same order, and parts are positions among them.
+    findings = folds.table
+    if REPEAT in findings.columns:
+        findings = findings[findings[REPEAT] == findings[REPEAT].iloc[0]]
+    table = findings.merge(
         index[["finding_id", "scan_id", "content_hash", *known]], on="finding_id", how="left"
     )
     if table["content_hash"].isna().any():

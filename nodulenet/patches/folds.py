@@ -108,6 +108,11 @@ def make_folds(findings: pd.DataFrame, config: FoldsConfig, *, seed: int) -> Fol
         _fill_inner(block, inner_of, config, seed)
         done.append(block)
         single = Folds(block, config.kind)
+        if not single.folds:
+            raise FoldsError(
+                f"{config.path or config.kind}: holds out no finding, all are for training only; "
+                f"expected at least one outer fold"
+            )
         for fold in single.folds:
             parts = single.parts(fold, allow_shared_patients=config.allow_shared_patients)
             left_out = len(block) - sum(map(len, (parts.train, parts.inner, parts.outer)))
@@ -142,7 +147,7 @@ def _split(
         if config.kind == "luna16_grouped":
             subset = _one_subset_a_patient(table["patient_id"], subset, notes)
         fold = np.where(subset < 0, TRAINING_ONLY, subset // config.subsets_per_fold)
-    elif config.kind == "holdout" and "part" in findings.columns:
+    elif config.kind == "holdout" and _has_parts(findings):
         part = findings["part"].reset_index(drop=True)
         fold = np.where(part == "test", 0, TRAINING_ONLY)
         for position in np.flatnonzero(part == "val"):
@@ -155,6 +160,11 @@ def _split(
         names = ("folds",) if repeat == 0 else ("folds", repeat)
         fold = _grouped(table, config.count, seed, *names) + repeat * config.count
     return table.assign(fold=fold), inner_of
+
+
+def _has_parts(findings: pd.DataFrame) -> bool:
+    """Whether the source says who is tested (MedMNIST); another column may be called part, too."""
+    return "part" in findings.columns and set(findings["part"]) == {"train", "val", "test"}
 
 
 def _one_subset_a_patient(

@@ -33,6 +33,7 @@ from nodulenet.cpus import usable_cpus
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.ct.patch import PROBABLY_RAS, prefetched
 from nodulenet.errors import DataError, NoduleNetError, ScanError, StoreError, UsageError
+from nodulenet.findings.points import SCAN_ENDINGS
 from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.patches.archive import PatchArchive
 from nodulenet.patches.check import check_config
@@ -75,9 +76,6 @@ _WORKER_MODULES = (
     # Imported by open_ct when a scan is there; a worker would spend 60 ms on each.
     *(f"nodulenet.ct.{name}" for name in ("dicom", "metaimage", "nifti", "nrrd")),
 )
-
-# Where a header keeps its voxels, by the ending that takes the place of its own.
-_VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
 
 
 @dataclass(frozen=True)
@@ -526,15 +524,27 @@ def _source_state(path: Path | None) -> dict[str, Any]:
     """What tells whether a scan has been replaced since: number, size and time of its files."""
     if path is None:
         return {}
-    if path.is_dir():
-        files = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
-    else:
-        # Asked for by name: a list of a folder with thousands of scans, once a scan, takes minutes.
-        stem = path.with_suffix("")
-        files = [path, *(stem.with_name(stem.name + ending) for ending in _VOXEL_ENDINGS)]
-    stats = [f.stat() for f in files if f.is_file()]
+    stats = [f.stat() for f in _scan_files(path) if f.is_file()]
     return {
         "files": len(stats),
         "bytes": sum(s.st_size for s in stats),
         "modified_ns": max((s.st_mtime_ns for s in stats), default=0),
     }
+
+
+def _scan_files(path: Path) -> list[Path]:
+    """The files that a scan may be read from."""
+    from nodulenet.ct import metaimage, nrrd
+
+    if path.is_dir():
+        return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+    try:
+        if path.suffix.lower() == ".mhd":
+            return [path, metaimage.voxel_file(path)]
+        if path.suffix.lower() == ".nhdr":
+            return [path, nrrd.voxel_file(path)]
+    except (ScanError, OSError):
+        return [path]  # told when it is opened
+    if path.name.lower().endswith(SCAN_ENDINGS):
+        return [path]
+    return list(path.parent.iterdir())  # a DICOM slice: its neighbours join it

@@ -133,7 +133,7 @@ def store_montage(store: PatchStore, *, each: int = 12) -> Figure:
         named += [(name, int(row)) for row in rows[spread]]
     stored = store.patches([row for _, row in named])
     if store.spec.form != "2d":
-        stored = stored[:, 0 if store.spec.form == "2.5d" else stored.shape[1] // 2]
+        stored = stored[:, 0 if store.spec.orthogonal_planes else stored.shape[1] // 2]
     planes = store.values.from_stored(stored)
     low, high = float(planes.min()), float(planes.max())
     findings = store.index["finding_id"]

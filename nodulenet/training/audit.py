@@ -36,7 +36,7 @@ def audit_run(run: Run, *, progress: Progress | None = None) -> Audit:
     store = PatchStore(run.config.store_path / names[0])
     return audit_folds(
         store.index,
-        make_folds(table, settings, seed=run.config.seed),
+        make_folds(table.drop_duplicates("finding_id"), settings, seed=run.config.seed),
         allow_shared_patients=run.config.folds.allow_shared_patients,
         store=store,
         progress=progress,

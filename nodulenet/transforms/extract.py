@@ -47,8 +47,8 @@ class ExtractNodulePatchd(MapTransform):
         engine: "kernel", or "monai" for the stock route of MONAI as a checked alternative: the
             whole scan through ``Orientationd`` and ``Spacingd``, then a crop. It takes seconds
             instead of milliseconds and rounds the centre to the resampled grid (the affine tells
-            where the patch really is); for points on that grid both give the same patch inside
-            the scan. Defaults to "kernel".
+            where the patch really is); where the patch's own voxels fall on that grid both give
+            the same patch inside the scan. Defaults to "kernel".
         allow_missing_keys: as in MONAI. Defaults to False.
 
     Each entry becomes (1, z, y, x) for "3d", (1, y, x) for "2d" and (z, y, x) for neighbouring
@@ -153,15 +153,19 @@ class ExtractNodulePatchd(MapTransform):
         index_per_ras = np.linalg.inv(scan.affine.numpy())
         centre = (index_per_ras @ LPS_TO_RAS @ [*point, 1.0])[:3]
         shapes = plane_shapes(self.size, self.form)
-        # All planes share the centre that the first one's rounding gives along its long axes.
         planes = []
         for shape in shapes:
-            start = np.rint(centre - (np.array(shape) - 1) / 2).astype(int)
+            start = _first_voxel(centre, shape).astype(int)
             planes.append(_crop(np.asarray(scan[0]), start, shape, self.outside_hu))
-        start = np.rint(centre - (np.array(shapes[0]) - 1) / 2)
+        start = _first_voxel(centre, shapes[0])
         middle = start + (np.array(shapes[0]) - 1) / 2
         found = LPS_TO_RAS @ scan.affine.numpy() @ [*middle, 1.0]
         return assemble_planes(planes, self.form), found[:3]
+
+
+def _first_voxel(centre: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Where a patch around the centre begins; of two equally near voxels the lower one."""
+    return np.asarray(np.ceil(centre - np.array(shape) / 2 - 1e-6))
 
 
 def _crop(

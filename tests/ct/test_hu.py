@@ -28,3 +28,9 @@ def test_input_is_not_changed():
     values = np.array([[[-3024, 5]]], np.int16)
     assert decoded_to_hu(values).tolist() == [[[-1024, 5]]]
     assert values.tolist() == [[[-3024, 5]]]
+
+
+def test_an_intercept_beyond_int16_is_no_defect():
+    stored = np.array([-20000, 0], dtype=np.int16)
+    assert to_hu(stored, 1.0, 40000.0).tolist() == [20000, 32767]
+    assert to_hu(stored.astype(np.uint16), 1.0, -40000.0).tolist() == [5536, -1024]

@@ -161,3 +161,17 @@ def test_written_patches_lie_in_their_place(tmp_path, markers, name):
     np.testing.assert_allclose(centre, point, atol=1e-4)
     with pytest.raises(UsageError, match="unknown ending"):
         write_patch(tmp_path / "p.txt", hu, point, (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "filler", [b"#" + b"x" * 4094 + b"\n", b"key:=" + b"y" * 130_000 + b"\n"], ids=["4096", "long"]
+)
+def test_a_long_nrrd_header_does_not_shift_the_voxels(tmp_path, markers, filler):
+    head = (
+        b"NRRD0004\ntype: int16\ndimension: 3\nspace: left-posterior-superior\nsizes: 17 13 11\n"
+        b"space directions: (0.7,0,0) (0,0.9,0) (0,0,1.6)\nendian: little\nencoding: raw\n"
+    )
+    end = b"space origin: (-31,12,-205)\n\n"
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes(head + filler + end + markers.astype("<i2").tobytes())
+    np.testing.assert_array_equal(open_ct(path).array(), markers)

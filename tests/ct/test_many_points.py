@@ -150,3 +150,22 @@ def test_a_window_of_a_long_scan_needs_its_own_memory_only(tmp_path):
     tracemalloc.stop()
     assert one < 8 * 32**3 * 4
     assert many < hu.nbytes + patches.nbytes + 8 * 24**3 * 4 * 4
+
+
+def test_a_packed_scan_is_decoded_once_however_many_threads_ask(tmp_path, monkeypatch):
+    image = sitk.GetImageFromArray(np.full((20, 30, 30), -800, np.int16))
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
+    volume = open_ct(tmp_path / "scan.nii.gz")
+    decoded, load = [], volume._voxels.load
+    monkeypatch.setattr(volume._voxels, "load", lambda: (decoded.append(1), load())[1])
+    points = np.random.default_rng(0).uniform((5, 5, 5), (20, 20, 15), (40, 3))
+    extract_patches(volume, points, (5, 5, 5), (1, 1, 1), threads=8)
+    assert len(decoded) == 1
+
+
+def test_impossible_sizes_are_refused_before_memory_is_asked_for():
+    volume = CTVolume.from_array(np.full((9, 9, 9), -900), (1, 1, 1))
+    with pytest.raises(UsageError, match="expected at most 268435456"):
+        extract_patch(volume, (4, 4, 4), (20000, 20000, 20000), (1, 1, 1))
+    with pytest.raises(UsageError, match="take coarser spacing"):
+        resample_scan(volume, (0.001, 0.001, 0.001))

@@ -209,3 +209,11 @@ def test_the_real_tables(shared_data: Callable[[str], Path]) -> None:
     assert audit_folds(
         findings.assign(content_hash=findings["finding_id"]), grouped, allow_shared_patients=False
     ).patients_ok
+
+
+def test_a_series_has_one_patient(folder: Path) -> None:
+    (folder / "patients.csv").write_text(
+        "seriesuid,patient_id\n1.1,a\n1.2,b\n1.3,c\n1.1,a\n1.2,c\n"
+    )
+    with pytest.raises(FindingsError, match=r"series 1\.2 has several patients"):
+        read_luna16(source(folder))

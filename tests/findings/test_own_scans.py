@@ -156,3 +156,35 @@ def test_the_summary_counts_what_is_there() -> None:
     }
     bare = summarize_findings(pd.DataFrame({"finding_id": ["x"]}))
     assert (bare["scans"], bare["patients"], bare["labels"]) == (None, None, {"unknown": 1})
+
+
+@pytest.mark.parametrize("name", ["p.CSV", "p.txt"])
+@pytest.mark.parametrize("space", ["ras", "voxel"])
+def test_the_declared_space_holds_for_every_table(
+    scans: Path, tmp_path: Path, name: str, space: str
+) -> None:
+    x, y, z = LPS["a"]
+    scan = sitk.ReadImage(str(scans / "a.nrrd"))
+    point = {
+        "ras": (-x, -y, z),
+        "voxel": scan.TransformPhysicalPointToContinuousIndex(LPS["a"]),
+    }[space]
+    file = tmp_path / name
+    file.write_text("scan_id,x,y,z\na," + ",".join(map(str, point)) + "\n")
+    source = PointsSource(kind="points", scans=scans, points=file, space=space)  # type: ignore[arg-type]
+    found = read_own_scans(source).table[POINTS].iloc[0].to_numpy(float)
+    np.testing.assert_allclose(found, LPS["a"], atol=1e-3)
+
+
+def test_a_folder_may_mix_files_that_say_their_space_with_some_that_do_not(
+    scans: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "positions"
+    write_positions(folder, "slicer", scans)
+    (folder / "a.mrk.json").unlink()
+    x, y, z = LPS["a"]
+    (folder / "a.csv").write_text(f"x,y,z\n{-x},{-y},{z}\n")
+    source = PointsSource(kind="points", scans=scans, points=folder, space="ras")
+    table = read_own_scans(source).table.set_index("scan_id")
+    for name, point in LPS.items():
+        np.testing.assert_allclose(table.loc[name, POINTS].to_numpy(float), point, atol=1e-3)

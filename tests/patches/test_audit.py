@@ -391,3 +391,29 @@ def test_the_verb_refuses_what_is_neither(tmp_path: Path) -> None:
         shard.write_bytes(b"no array")
     done = verb([tmp_path])
     assert isinstance(done.exception, StoreError)
+
+
+def test_repeated_folds_are_audited_with_their_store(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    spec = PatchSpec.model_validate(
+        {"form": "2d", "size": [24, 24], "margin_voxels": 0, "spacing_mm": 1}
+    )
+    patches = rng.integers(-1000, 400, (60, 24, 24)).astype(np.int16)
+    patches[1] = patches[0]
+    ids = tuple(f"f{i}" for i in range(60))
+    table = pd.DataFrame(
+        {
+            "finding_id": ids,
+            "patient_id": [f"p{i}" for i in range(60)],
+            "scan_id": [f"s{i}" for i in range(60)],
+            "label": np.arange(60) // 2 % 2,
+        }
+    )
+    writer = StoreWriter(tmp_path, spec, Values(), {"kind": "test"})
+    result = UnitResult("u", ids, tuple(content_hash(p) for p in patches))
+    writer.write(result, patches)
+    store = writer.finish(table, [result])
+    folds = make_folds(table, FoldsConfig(count=3, repeats=4), seed=0)
+    found = audit_folds(store.index, folds, allow_shared_patients=False, store=store)
+    assert [c["check"] for c in found.leaks] == ["identical patches"]
+    assert found.patients_ok

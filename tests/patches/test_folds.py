@@ -181,3 +181,13 @@ def test_the_audit_finds_what_was_planted() -> None:
     found = audit_folds(table, leaky, allow_shared_patients=True)
     assert not found.patients_ok
     assert moved.loc[a, "patient_id"] in found.checks[0]["found"]
+
+
+def test_a_column_that_is_called_part_is_not_taken_for_a_published_split(tmp_path: Path) -> None:
+    table = findings(60).assign(part=np.resize(["upper", "lower"], 180))
+    folds = make_folds(table, FoldsConfig(kind="holdout"), seed=0)
+    assert len(folds.parts(0).outer) == pytest.approx(36, abs=6)
+    nothing = folds.table.assign(fold=-1)
+    nothing.to_csv(tmp_path / "folds.csv", index=False)
+    with pytest.raises(FoldsError, match="holds out no finding"):
+        make_folds(table, FoldsConfig(kind="file", path=tmp_path / "folds.csv"), seed=0)
