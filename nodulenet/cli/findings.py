@@ -19,9 +19,7 @@ OutOption = Annotated[
 ]
 ScanOption = Annotated[
     Path | None,
-    typer.Option(
-        "--scan", metavar="SCAN", help="The scan: its rows are kept, voxels placed."
-    ),
+    typer.Option("--scan", metavar="SCAN", help="The scan: its rows are kept, voxels placed."),
 ]
 
 app = typer.Typer(
@@ -124,6 +122,14 @@ def lidc(
         *found.notes,
         f"label: median malignancy {negative} is 0, {positive} is 1, the rest has none; it is the "
         f"readers' opinion, not pathology",
+        *(
+            [
+                f"x and y in LPS mm are unknown for {int(table['x_lps_mm'].isna().sum())} nodules: "
+                f"give --dicom, or x_origin_lps_mm and y_origin_lps_mm in --scans"
+            ]
+            if table["x_lps_mm"].isna().any()
+            else []
+        ),
         f"{len(found.small)} marks below 3 mm and {len(found.non_nodules)} non-nodules not listed",
     ]
     _finish(table, out, notes=notes, failures=found.failures, of_scans=len(found.scans))

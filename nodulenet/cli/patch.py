@@ -83,6 +83,8 @@ def patch(
         title = f"{name} at ({where}) mm LPS, {bounds[0]:g} to {bounds[1]:g} HU"
         typer.echo(save_png(planes_figure(hu, (x, y, z), window=bounds, title=title), png))
     say(
-        f"{' x '.join(map(str, hu.shape))} voxels (z, y, x) around ({where}) mm LPS, "
-        f"{hu.min():.0f} to {hu.max():.0f} HU"
+        f"{' x '.join(map(str, hu.shape))} voxels (z, y, x), "
+        f"{' x '.join(f'{n * s:g}' for n, s in zip(hu.shape[::-1], spacing_mm, strict=True))} mm "
+        f"(x, y, z) around ({where}) mm LPS; {hu.min():.0f} to {hu.max():.0f} HU, "
+        f"{hu[tuple(n // 2 for n in hu.shape)]:.0f} HU in the middle"
     )

@@ -43,6 +43,7 @@ def apply_label_rule(table: pd.DataFrame, rule: LabelRule | None) -> pd.Series:
     )
     if (negative & positive).any():
         value = values[negative & positive].iloc[0]
+        value = value.item() if hasattr(value, "item") else value
         raise FindingsError(
             f"label_rule: the value {value!r} of {rule.column!r} is negative and positive at once; "
             f"make negative={rule.negative} and positive={rule.positive} disjoint"

@@ -11,10 +11,9 @@ import pandas as pd
 from nodulenet.config.schema import PointsSource
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, FindingsError, ScanError, UsageError
-from nodulenet.findings.labels import keep_rating
+from nodulenet.findings.labels import RATING, keep_rating
 from nodulenet.findings.point_files import POINT_FILES, PointRows, read_points_file
 from nodulenet.findings.points import SCAN_ENDINGS, Space, find_scan, read_points_csv
-from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 
 _MASK_ENDINGS = tuple(ending for ending in SCAN_ENDINGS if ending != ".zip")
@@ -61,6 +60,12 @@ def read_own_scans(source: PointsSource) -> Findings:
         read.notes.append("no patient_id column: every scan counts as a patient of its own")
     scans = {s: p for s in sorted(set(table["scan_id"])) if (p := find_scan(source.scans, s))}
     table = keep_rating(table)
+    if RATING in table.columns:
+        values = ", ".join(map(str, table[RATING].dropna().unique()[:4]))
+        read.notes.append(
+            f"column 'label' holds {values}, which is more than 0 and 1: it is a rating, and the "
+            f"findings have no label until label_rule makes one of it (column: label)"
+        )
     return Findings(
         validate_findings(table, str(source.points)), scans, tuple(read.notes), tuple(read.failures)
     )
@@ -117,8 +122,6 @@ def _read_of_all_scans(source: PointsSource, read: _Read) -> pd.DataFrame:
             f"{file}: column 'scan_id' is missing; it names each point's scan in {source.scans}; "
             f"for files of single scans give a folder with a file a scan, named as the scan"
         )
-    if rows.kind == "csv" and "finding_id" not in read_csv(file).columns:
-        table = table.assign(finding_id=[f"point-{i}" for i in table.index])
     return table
 
 
@@ -146,7 +149,7 @@ def _read_voxels(source: PointsSource, read: _Read) -> pd.DataFrame:
         )
     table = pd.concat(parts).sort_index()
     if "finding_id" not in table.columns:
-        table["finding_id"] = [f"point-{i}" for i in table.index]
+        table["finding_id"] = [f"row-{i}" for i in table.index]
     return table.reset_index(drop=True)
 
 

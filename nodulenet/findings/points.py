@@ -12,7 +12,7 @@ import pandas as pd
 
 from nodulenet.ct import CTVolume
 from nodulenet.errors import FindingsError
-from nodulenet.findings.reading import read_csv
+from nodulenet.findings.reading import read_csv, refuse_rows
 
 Space = Literal["lps", "ras", "voxel"]
 
@@ -50,6 +50,12 @@ def read_points_csv(path: str | Path, space: Space = "lps") -> tuple[pd.DataFram
         )
     ids = [c for c in ("finding_id", "scan_id", "patient_id") if c in columns]
     table = read_csv(path, numbers=names, ids=ids, optional_numbers=["diameter_mm"])
+    if "diameter_mm" in table.columns:
+        small = table["diameter_mm"] <= 0
+        refuse_rows(Path(path), table, "diameter_mm", small, "a diameter above 0, or nothing")
+    if "finding_id" in table.columns:
+        keys = [c for c in ("scan_id", "seriesuid", "finding_id") if c in table.columns]
+        refuse_rows(Path(path), table, "finding_id", table.duplicated(keys), "every finding once")
     return table.rename(columns=dict(zip(names, "xyz", strict=True))), space
 
 

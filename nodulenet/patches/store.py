@@ -279,12 +279,16 @@ def find_store(path: str | Path) -> PatchStore:
         StoreError: there is none, or there are several.
     """
     folder = Path(path)
+    if (folder / "config.yaml").is_file() and (folder / "store").is_dir():
+        folder = folder / "store"  # a run directory
     if not (folder / HEAD).is_file() and folder.is_dir():
         stores = sorted(p.parent for p in folder.glob(f"*/{HEAD}"))
         if len(stores) > 1:
             raise StoreError(
                 f"{folder}: holds {len(stores)} stores ({', '.join(s.name for s in stores)}); "
-                f"expected one; name the one that is meant"
+                f"expected one; name the one that is meant (the latest is "
+                f"{max(stores, key=lambda s: s.stat().st_mtime).name}; stores of earlier "
+                f"configurations may be deleted)"
             )
         folder = stores[0] if stores else folder
     return PatchStore(folder)

@@ -188,3 +188,28 @@ def test_a_folder_may_mix_files_that_say_their_space_with_some_that_do_not(
     table = read_own_scans(source).table.set_index("scan_id")
     for name, point in LPS.items():
         np.testing.assert_allclose(table.loc[name, POINTS].to_numpy(float), point, atol=1e-3)
+
+
+def test_a_label_column_that_is_a_rating_is_told(scans: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("scan_id,x,y,z,label\na,-37,29,106,0\na,-36,29,106,2\n")
+    found = read_own_scans(PointsSource(kind="points", scans=scans, points=file))
+    assert found.table["label"].isna().all()
+    assert any("column 'label' holds 0, 2" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            "1,a,1,2,3,-5\n",
+            r"line 2, column 'diameter_mm': found -5\.0, expected a diameter",
+        ),
+        ("1,a,1,2,3,5\n1,a,1,2,4,5\n", "line 3, column 'finding_id'.*every finding once"),
+    ],
+)
+def test_impossible_rows_are_named(scans: Path, tmp_path: Path, rows: str, message: str) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("finding_id,scan_id,x,y,z,diameter_mm\n" + rows)
+    with pytest.raises(FindingsError, match=message):
+        read_own_scans(PointsSource(kind="points", scans=scans, points=file))

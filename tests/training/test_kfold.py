@@ -14,7 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 from nodulenet.config.schema import Config
 from nodulenet.errors import ConfigError, FoldsError, RunError, StoreError
+from nodulenet.report.run import report_on_run
 from nodulenet.training import kfold
+from nodulenet.training.audit import audit_run
 from nodulenet.training.run import Run, Unit
 
 
@@ -290,3 +292,21 @@ def test_findings_without_any_label_are_refused(
     }
     with pytest.raises(FoldsError, match="has a label; give a label"):
         kfold.train(changed(tree, tmp_path))
+
+
+def test_repeated_folds_are_trained_audited_and_reported(small_run: Run, tmp_path: Path) -> None:
+    tree = small_run.config.model_dump(mode="json")
+    tree["store"], tree["run"] = str(small_run.config.store_path), str(tmp_path / "repeats")
+    tree["folds"] = {"kind": "grouped", "count": 2, "repeats": 2, "inner_fraction": 0.34}
+    tree["train"]["epochs"] = 1
+    trained = kfold.train(Config.model_validate(tree))
+    assert trained.audit.patients_ok
+    assert trained.folds.folds == [0, 1, 2, 3]
+    outer = trained.predictions[trained.predictions["split"] == "outer"]
+    assert outer["finding_id"].value_counts().eq(2).all()
+    assert audit_run(trained.run).patients_ok
+    report = report_on_run(trained.run)
+    found = report.metrics["models"]["squeezenodule_v1"]
+    assert found["froc"]["candidates"] == outer["finding_id"].nunique()
+    assert any("repeat a finding" in note for note in report.metrics["notes"])
+    assert "patients have findings in more than one fold" not in report.path.read_text()
