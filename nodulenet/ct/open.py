@@ -20,9 +20,9 @@ _NIFTI = (".nii", ".nii.gz")
 
 
 def open_ct(
-    scan: str | os.PathLike[str] | Any,
-    *,
+    path: str | os.PathLike[str] | Any,
     series_uid: str | None = None,
+    *,
     irregular: Literal["refuse", "resample"] = "refuse",
     strict_hu: bool = False,
 ) -> CTVolume:
@@ -33,7 +33,7 @@ def open_ct(
     when that format is opened.
 
     Args:
-        scan: a DICOM folder (searched with its subfolders), one DICOM file of a series (its
+        path: a DICOM folder (searched with its subfolders), one DICOM file of a series (its
             neighbours in the same folder join it), an enhanced multi-frame DICOM file, a ``.zip``
             of DICOM, ``.nii``, ``.nii.gz``, ``.mhd`` with its ``.raw`` or ``.zraw``, ``.mha``,
             ``.nrrd`` or ``.nhdr``; or a SimpleITK or nibabel image. NumPy arrays:
@@ -64,10 +64,10 @@ def open_ct(
     """
     if irregular not in ("refuse", "resample"):
         raise UsageError(f"irregular is {irregular!r}; expected 'refuse' or 'resample'")
-    if isinstance(scan, str | os.PathLike):
-        volume = _open_path(Path(scan), series_uid, irregular)
+    if isinstance(path, str | os.PathLike):
+        volume = _open_path(Path(path), series_uid, irregular)
     else:
-        volume = _open_image(scan, series_uid)
+        volume = _open_image(path, series_uid)
     if strict_hu:
         volume.require_hu()
     return volume
@@ -117,7 +117,7 @@ def _open_image(image: Any, series_uid: str | None) -> CTVolume:
 
         return volume_of_nibabel(image, series_uid)
     raise UsageError(
-        f"scan is a {type(image).__name__}; expected a path to {FORMATS}, or a SimpleITK or "
+        f"path is a {type(image).__name__}; expected a path to {FORMATS}, or a SimpleITK or "
         "nibabel image; for a NumPy array use CTVolume.from_array"
     )
 

@@ -1789,7 +1789,7 @@ def test_text_beside_the_slices_is_left_out_with_a_warning(bench: Bench) -> None
 @pytest.mark.parametrize(
     ("scan", "options", "message"),
     [
-        (3, {}, "scan is a int; expected a path to {formats}, or a SimpleITK or nibabel image; for "
+        (3, {}, "path is a int; expected a path to {formats}, or a SimpleITK or nibabel image; for "
          "a NumPy array use CTVolume.from_array"),
         ("a.nii", {"irregular": "yes"}, "irregular is 'yes'; expected 'refuse' or 'resample'"),
     ],

@@ -56,7 +56,7 @@ def test_a_nibabel_image_is_the_file_it_came_from(tmp_path, markers, itk_image, 
             "off a right angle",
         ),
         (np.zeros((4, 4, 4)), UsageError, "use CTVolume.from_array"),
-        (7, UsageError, "scan is a int; expected a path"),
+        (7, UsageError, "path is a int; expected a path"),
     ],
 )
 def test_other_objects_are_refused(image, kind, message):
