@@ -72,11 +72,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _draw(figure: Any, path: Path) -> None:
-    from nodulenet.atomic import atomic_path, write_text
-    from nodulenet.plots.render import PNG_DPI, figure_svg
+    from nodulenet.atomic import write_text
+    from nodulenet.plots.render import figure_svg, save_png
 
     if path.suffix.lower() == ".svg":
         write_text(path, figure_svg(figure))
-        return
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=PNG_DPI, facecolor="white")
+    else:
+        save_png(figure, path)

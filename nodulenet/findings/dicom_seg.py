@@ -19,15 +19,13 @@ import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from scipy import ndimage
 
+from nodulenet.ct.sources import MAX_VOXELS
 from nodulenet.errors import FindingsError, MissingDependencyError
 from nodulenet.findings.json_file import text
 from nodulenet.findings.regions import Mask, Region, Shape
 
 _SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes Segmentation Storage and Label Map Segmentation Storage."""
-
-MAX_VOXELS = 2**31
-"""A grid of more voxels than this comes from damaged frame positions."""
 
 # What pydicom and highdicom raise for objects that break the standard.
 _READ_ERRORS = (

@@ -29,6 +29,7 @@ import pandas as pd
 
 from nodulenet.atomic import atomic_path, write_json
 from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.ct.sources import one_line
 from nodulenet.errors import StoreError
 from nodulenet.patches.values import Values
 
@@ -215,7 +216,7 @@ class PatchStore:
                 missing = {"finding_id", *_PLACE_COLUMNS} - set(footer.schema_arrow.names)
                 count = int(footer.metadata.num_rows)
         except (OSError, ValueError) as error:
-            raise _unreadable_index(file, _one_line(error)) from error
+            raise _unreadable_index(file, one_line(error)) from error
         if missing:
             raise _unreadable_index(file, f"no column {min(missing)!r}")
         return count
@@ -225,7 +226,7 @@ class PatchStore:
         try:
             return pd.read_parquet(file, columns=columns)
         except (OSError, ValueError) as error:
-            raise _unreadable_index(file, _one_line(error)) from error
+            raise _unreadable_index(file, one_line(error)) from error
 
     def failures(self) -> list[dict[str, str]]:
         """``{"what", "error"}`` of what has no patch."""
@@ -236,7 +237,7 @@ class PatchStore:
             return list(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise StoreError(
-                f"{file}: cannot be read ({_one_line(error)}); expected a JSON list; {MAKE_AGAIN}"
+                f"{file}: cannot be read ({one_line(error)}); expected a JSON list; {MAKE_AGAIN}"
             ) from error
 
     def patches(self, positions: npt.ArrayLike) -> npt.NDArray[np.int16]:
@@ -262,7 +263,7 @@ class PatchStore:
             shard = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(
-                f"{file}: shard cannot be read ({_one_line(error)}); {MAKE_AGAIN}"
+                f"{file}: shard cannot be read ({one_line(error)}); {MAKE_AGAIN}"
             ) from error
         if shard.dtype != np.int16 or shard.shape[1:] != self.spec.stored_shape:
             raise StoreError(
@@ -331,10 +332,6 @@ def _leftovers(store: Path) -> list[Path]:
 
 def _unreadable_index(file: Path, why: str) -> StoreError:
     return StoreError(f"{file}: cannot be read ({why}); {MAKE_AGAIN}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _as_tuple(value: Any) -> Any:

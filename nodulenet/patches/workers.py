@@ -34,6 +34,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from nodulenet.ct.sources import one_line
 from nodulenet.errors import DataError, MissingDependencyError, UsageError
 
 U = TypeVar("U")
@@ -382,7 +383,7 @@ class Cluster:
         except (OSError, TimeoutError, ValueError, TypeError) as error:
             raise UsageError(
                 f"--scheduler {self.address}: no Dask scheduler answers there "
-                f"({_one_line(error)}); expected an address such as tcp://HOST:8786 that this "
+                f"({one_line(error)}); expected an address such as tcp://HOST:8786 that this "
                 f"machine can reach; start one with `dask scheduler`"
             ) from error
 
@@ -403,7 +404,7 @@ class Cluster:
             if isinstance(error, ImportError) or "deserialization" in str(error):
                 raise SetupError(
                     f"--scheduler {self.address}: its workers cannot run this program "
-                    f"({_one_line(error)}); install the same version of nodulenet there"
+                    f"({one_line(error)}); install the same version of nodulenet there"
                 ) from error
             return Outcome(unit, error=error)
 
@@ -418,7 +419,3 @@ def _died(how_often: str) -> WorkerDiedError:
         f"its worker process died {how_often} (killed, out of memory, or a crash of a decoder); "
         f"prepare again with fewer --jobs or more memory, or look at the scan"
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

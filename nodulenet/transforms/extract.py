@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from nodulenet.ct.patch import (
     Form,
-    Interpolation,
     assemble_planes,
     extract_patch,
     plane_shapes,
     require_inside,
 )
+from nodulenet.ct.resampling import Interpolation
 from nodulenet.ct.volume import LPS_TO_RAS, CTVolume
 from nodulenet.errors import UsageError
 from nodulenet.transforms.resample import MONAI_MODES

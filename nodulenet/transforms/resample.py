@@ -10,7 +10,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LazyTransform, MapTransform, Spacing
 
-from nodulenet.ct.patch import Interpolation, resample_scan
+from nodulenet.ct.patch import resample_scan
+from nodulenet.ct.resampling import Interpolation
 from nodulenet.ct.volume import CTVolume
 from nodulenet.errors import UsageError
 from nodulenet.transforms.scan_tensor import along_patient

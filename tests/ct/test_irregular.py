@@ -39,6 +39,19 @@ def write_at(write_dicom, folder, places, direction=IDENTITY, values=ramp):
     return write_dicom(folder, np.zeros(SHAPE, np.int16), SPACING, ORIGIN, direction, change=change)
 
 
+def write_texture(write_dicom, folder, places, seed):
+    """Noise in every slice, which is returned: (slices, rows, columns) HU."""
+    texture = np.random.default_rng(seed).integers(-900, 300, SHAPE)
+    lookup = {round(float(p[2]), 3): t for p, t in zip(places, texture, strict=True)}
+    write_at(
+        write_dicom,
+        folder,
+        places,
+        values=lambda points: lookup[round(float(points[0, 0, 2] - ORIGIN[2]), 3)],
+    )
+    return texture
+
+
 def tilted(degrees=15.0, along=None):
     along = np.arange(SHAPE[0]) * SPACING[2] if along is None else along
     return np.stack([0 * along, -np.tan(np.radians(degrees)) * along, along], -1)
@@ -83,16 +96,8 @@ def test_a_ramp_in_millimetres_comes_out_right(
 
 def test_texture_agrees_with_interpolation_between_true_slice_positions(tmp_path, write_dicom):
     """Uneven spacing against SciPy's interpolator over the uneven coordinates."""
-    rng = np.random.default_rng(5)
-    texture = rng.integers(-900, 300, SHAPE)
     places = uneven()
-    lookup = {round(float(p[2]), 3): t for p, t in zip(places, texture, strict=True)}
-    write_at(
-        write_dicom,
-        tmp_path,
-        places,
-        values=lambda points: lookup[round(float(points[0, 0, 2] - ORIGIN[2]), 3)],
-    )
+    texture = write_texture(write_dicom, tmp_path, places, seed=5)
     volume = open_ct(tmp_path, irregular="resample")
     along = np.arange(volume.shape[0]) * volume.spacing_mm[2]
     assert along[-1] == pytest.approx(places[-1, 2])
@@ -104,16 +109,8 @@ def test_texture_agrees_with_interpolation_between_true_slice_positions(tmp_path
 
 def test_tilt_agrees_with_simpleitk_slice_by_slice(tmp_path, write_dicom):
     """Each slice resampled in its own plane by SimpleITK, at the height of a slice."""
-    rng = np.random.default_rng(6)
-    texture = rng.integers(-900, 300, SHAPE)
     places = tilted()
-    lookup = {round(float(p[2]), 3): t for p, t in zip(places, texture, strict=True)}
-    write_at(
-        write_dicom,
-        tmp_path,
-        places,
-        values=lambda points: lookup[round(float(points[0, 0, 2] - ORIGIN[2]), 3)],
-    )
+    texture = write_texture(write_dicom, tmp_path, places, seed=6)
     volume = open_ct(tmp_path, irregular="resample")
     assert volume.shape[0] == SHAPE[0]
     for k, place in enumerate(places):
