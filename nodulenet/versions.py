@@ -1,9 +1,12 @@
-"""Versions of what results depend on, read from the installed metadata; nothing is imported."""
+"""What a result was made with: versions, read from the installed metadata, the command, hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 PACKAGES = (
     "keras",
@@ -29,3 +32,16 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def file_hash(path: str | Path) -> str:
+    """BLAKE2 hash of a file's content, 32 hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def command_line() -> str:
+    """The command as it can be typed again; without the paths of programs, which tell a home."""
+    if sys.orig_argv[1:2] == ["-m"]:
+        return " ".join(["python", *sys.orig_argv[1:]])
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -12,7 +12,8 @@ from nodulenet.errors import ConfigError
 from nodulenet.inference.bundle import write_bundle
 from nodulenet.patches.prepare import prepare
 from nodulenet.progress import Progress
-from nodulenet.report.run import Report, report_on_run
+from nodulenet.report.publish import Report
+from nodulenet.report.run import report_on_run
 from nodulenet.training.kfold import train
 from pipelines.stages import heading, run_recipe
 

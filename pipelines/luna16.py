@@ -13,7 +13,8 @@ from nodulenet.inference.bundle import write_bundle
 from nodulenet.patches.prepare import prepare
 from nodulenet.phantom.for_config import ensure_phantom
 from nodulenet.progress import Progress
-from nodulenet.report.run import Report, report_on_run
+from nodulenet.report.publish import Report
+from nodulenet.report.run import report_on_run
 from nodulenet.training.kfold import train
 from pipelines.stages import heading, run_recipe
 

@@ -12,7 +12,7 @@ from nodulenet.cli.terminal import list_failures, make_progress, run_app
 from nodulenet.config.load import load_config
 from nodulenet.config.schema import Config
 from nodulenet.progress import Progress
-from nodulenet.report.run import Report
+from nodulenet.report.publish import Report
 
 Recipe = Callable[[Config, Progress], tuple[Report, list[dict[str, str]]]]
 

@@ -35,6 +35,21 @@ IrregularOption = Annotated[
 ]
 
 
+def pairs(texts: list[str], option: str, example: str) -> dict[str, str]:
+    """``NAME=VALUE`` options as a mapping.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name and value):
+            raise UsageError(f"{option} {text!r}: expected NAME=VALUE, e.g. {option} {example}")
+        found[name] = value
+    return found
+
+
 def numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> list[float]:
     """The numbers of an option, with commas between them.
 

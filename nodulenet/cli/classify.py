@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nodulenet.cli.arguments import IrregularOption, SeriesOption, SpaceOption, numbers
+from nodulenet.cli.arguments import IrregularOption, SeriesOption, SpaceOption, numbers, pairs
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def classify(
                 "classify: --point, --points, --space, --series and --irregular belong to SCAN"
             )
         spacing_mm = numbers(spacing, "--spacing", (2, 3), "0.7,0.7,1.25") if spacing else None
-        given = _columns(column or [])
+        given = pairs(column or [], "--column", "spacing_x_mm=px")
         from nodulenet.inference.classify import classify_patches
 
         answers = classify_patches(
@@ -136,13 +136,6 @@ def _classify_scan(
         ids += list(mine["finding_id"])
         places = np.concatenate([places, mine[list(POINT_COLUMNS)].to_numpy(dtype=float)])
     return classify_points(volume, places, bundle, finding_ids=ids, model=use)
-
-
-def _columns(given: list[str]) -> dict[str, str]:
-    for text in given:
-        if "=" not in text:
-            raise UsageError(f"--column {text}: expected FIELD=NAME, e.g. spacing_x_mm=px")
-    return dict(text.split("=", 1) for text in given)
 
 
 def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:

@@ -13,15 +13,18 @@ from nodulenet import __version__
 from nodulenet.cli import (
     audit,
     classify,
+    compare,
     config,
     evaluate,
     findings,
+    froc,
     info,
     patch,
     phantom,
     prepare,
     store,
     train,
+    validate,
 )
 from nodulenet.cli.terminal import run_app
 
@@ -61,6 +64,9 @@ app.command(epilog=EPILOG)(store.store)
 app.command(epilog=EPILOG)(audit.audit)
 app.command(epilog=EPILOG)(train.train)
 app.command(epilog=EPILOG)(evaluate.evaluate)
+app.command(epilog=EPILOG)(validate.validate)
+app.command(epilog=EPILOG)(compare.compare)
+app.command(epilog=EPILOG)(froc.froc)
 app.command(epilog=EPILOG)(classify.classify)
 app.command(epilog=EPILOG)(patch.patch)
 app.command(epilog=EPILOG)(info.info)

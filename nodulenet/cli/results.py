@@ -19,11 +19,15 @@ def results_table(metrics: dict[str, Any]) -> str:
     data = metrics["data"]
     has_froc = any((m["froc"] or {}).get("available") for m in metrics["models"].values())
     table = Table(box=SIMPLE, title_justify="left", caption_justify="left", pad_edge=False)
+    folds = len(data["folds"])
     table.title = (
-        f"Out-of-fold results: {data['findings']} findings ({data['positives']} positive) of "
-        f"{data['patients']} patients, {len(data['folds'])} folds"
+        f"{'Out-of-fold' if folds > 1 else 'Held-out'} results: {data['findings']} findings "
+        f"({data['positives']} positive) of {data['patients']} patients"
+        + (f", {folds} folds" if folds > 1 else "")
     )
-    for name in ("model", "AUC", "95% interval", "folds: mean", "sens. at 90% spec.", "Brier"):
+    level = f"{100 * metrics['settings']['level']:g}% interval"
+    at = f"sens. at {100 * metrics['settings']['specificity']:g}% spec."
+    for name in ("model", "AUC", level, "folds: mean", at, "Brier"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     if has_froc:
         table.add_column("CPM", justify="right")

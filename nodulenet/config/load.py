@@ -63,6 +63,28 @@ def validated(section: type[_S], fields: dict[str, Any]) -> _S:
         raise ConfigError(_explain(error)) from None
 
 
+def overridden(section: _S, name: str, overrides: Sequence[str]) -> _S:
+    """One section of a configuration that is there already, changed by overrides of its fields.
+
+    Args:
+        section: as it is.
+        name: its name, with which every override has to begin, e.g. ``"evaluate"``.
+        overrides: ``evaluate.level=0.9`` and the like; the value is read as YAML.
+
+    Raises:
+        ConfigError: an override is of another section, or its field is unknown or wrong.
+    """
+    tree = {name: section.model_dump(mode="json")}
+    for override in overrides:
+        if not override.partition("=")[0].strip().startswith(f"{name}."):
+            raise ConfigError(
+                f"override {override!r}: only {name}.FIELD=VALUE can be changed here, e.g. "
+                f"{name}.{next(iter(type(section).model_fields))}=..."
+            )
+        _apply_override(tree, override)
+    return validated(type(section), tree[name])
+
+
 def find_config(path: str | Path) -> Path:
     """The file itself, or the shipped configuration of that name."""
     file = Path(path)

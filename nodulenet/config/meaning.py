@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 LabelMeaning = Literal["candidate", "reader_rating", "outcome"]
 
@@ -16,6 +16,9 @@ class Meaning:
     explanation: str
     class_names: tuple[str, str]
 
+
+UNSTATED: Final = "unstated"
+"""In reports on tables of others alone: nobody said what label 1 is."""
 
 MEANINGS: dict[str, Meaning] = {
     "candidate": Meaning(
@@ -43,3 +46,12 @@ MEANINGS: dict[str, Meaning] = {
         class_names=("outcome negative", "outcome positive"),
     ),
 }
+
+NO_MEANING = Meaning(
+    probability_of="of label 1",
+    explanation=(
+        "Nobody said what label 1 means in this table, so no figure here can be read as one of "
+        "cancer, of a rating or of a nodule."
+    ),
+    class_names=("label 0", "label 1"),
+)

@@ -1,9 +1,12 @@
-"""The patient-clustered bootstrap of AUCs, paired over models, without a loop over resamples.
+"""The patient-clustered bootstrap of AUCs and other metrics, without a loop over resamples.
 
 Whole patients are drawn with replacement, so findings of one patient stay together. A resample
-is a vector of how often each patient was drawn. The AUC of all resamples then follows from one
-matrix of counts, "pairs of a positive of patient p and a negative of patient q that are in the
-right order", or, where that matrix would be too large, from cumulative sums.
+is a vector of how often each patient was drawn. All metrics of a resample then follow from its
+counts of true and false positives at the thresholds at which a positive lies, which a sparse
+product gives for many resamples at once: at no other threshold does any of them change.
+
+A percentile interval of a metric whose threshold is found on the resample itself (sensitivity at
+a specificity and the like) holds the uncertainty of that threshold, too.
 
 Source: Obuchowski N. A., Biometrics 53:567-578, 1997 (why clusters); Field C. A., Welsh A. H.,
 J. R. Stat. Soc. B 69:369-390, 2007 (the cluster bootstrap).
@@ -11,26 +14,47 @@ J. R. Stat. Soc. B 69:369-390, 2007 (the cluster bootstrap).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.arrays import (
     Bools,
     Floats,
     Ints,
     check_both_classes,
     check_labels,
+    check_probabilities,
     check_scores,
 )
 from nodulenet.evaluation.interval import LEVEL, Interval, percentile_interval
-from nodulenet.evaluation.roc import SEPARATED
+from nodulenet.evaluation.roc import (
+    SEPARATED,
+    check_max_fpr,
+    check_target,
+    fewest_true_positives,
+    most_false_positives,
+    standardized_area,
+)
 from nodulenet.seeds import generator
 
 METHOD = "patient bootstrap"
-_MATRIX_CELLS = 4_000_000
-_MATRIX_WORK = 100_000_000
+RANK_METRICS = (
+    "average_precision",
+    "partial_auc",
+    "sensitivity_at_specificity",
+    "specificity_at_sensitivity",
+)
+METRICS = (*RANK_METRICS, "brier")
+NO_SPREAD = (
+    "all resamples give the same value: there are too few patients, or too few distinct scores, "
+    "for an interval"
+)
 _CHUNK_CELLS = 4_000_000
 
 
@@ -61,35 +85,16 @@ def auc_replicates(
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     checked = [check_scores(row, y.size) for row in rows]
     check_both_classes(y, "The bootstrap of an AUC")
-    _, patient = np.unique(np.asarray(patients), return_inverse=True)
-    patient = patient.reshape(-1)
-    count = int(patient.max()) + 1
+    patient, count = _numbered(patients, y.size)
     if n_bootstrap < 1:
         return np.empty((len(checked), 0))
 
-    with_positive = np.unique(patient[y])
-    with_negative = np.unique(patient[~y])
-    fits = (
-        with_positive.size * with_negative.size <= _MATRIX_CELLS
-        and with_negative.size * int(y.sum()) <= _MATRIX_WORK
-    )
-    replicates = np.empty((len(checked), n_bootstrap))
-    if fits:
-        matrices = [ordered_pairs(y, s, patient, with_positive, with_negative) for s in checked]
-        n_positive = np.bincount(patient[y], minlength=count)[with_positive].astype(np.float64)
-        n_negative = np.bincount(patient[~y], minlength=count)[with_negative].astype(np.float64)
-        for start, weights in cluster_weights(count, n_bootstrap, seed=seed):
-            stop = start + len(weights)
-            positive, negative = weights[:, with_positive], weights[:, with_negative]
-            pairs = (positive @ n_positive) * (negative @ n_negative)
-            for index, matrix in enumerate(matrices):
-                ordered = np.einsum("bq,bq->b", positive @ matrix, negative)
-                replicates[index, start:stop] = _share(ordered, pairs)
-    else:
-        for start, weights in cluster_weights(count, n_bootstrap, seed=seed, cells=y.size):
-            stop = start + len(weights)
-            for index, s in enumerate(checked):
-                replicates[index, start:stop] = weighted_aucs(y, s, weights[:, patient])
+    each = [_Steps.of(y, s, patient, count) for s in checked]
+    replicates = np.empty((len(each), n_bootstrap))
+    cells = max(steps.cells for steps in each)
+    for start, weights in cluster_weights(count, n_bootstrap, seed=seed, cells=cells):
+        for index, steps in enumerate(each):
+            replicates[index, start : start + len(weights)] = steps.drawn(weights).auc()
     return replicates
 
 
@@ -111,11 +116,128 @@ def auc_bootstrap(
 
 
 def auc_interval(replicates: Floats, *, level: float = LEVEL) -> Interval:
-    """The percentile interval of AUC replicates, or none where all of them are 0 or all are 1."""
-    defined = replicates[np.isfinite(replicates)]
-    if defined.size and (np.all(defined == 1.0) or np.all(defined == 0.0)):
-        return Interval(low=None, high=None, level=level, method=METHOD, note=SEPARATED)
-    return percentile_interval(replicates, level=level, method=METHOD)
+    """The percentile interval of AUC replicates, or none where all of them are the same."""
+    return _interval(replicates, level, extremes=(0.0, 1.0))
+
+
+def metric_replicates(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    metrics: Sequence[str],
+    *,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    max_fpr: float = 0.1,
+    specificity: float = 0.9,
+    sensitivity: float = 0.9,
+) -> dict[str, Floats]:
+    """Bootstrap replicates of several metrics of one model on the same resamples.
+
+    They are the resamples that :func:`auc_replicates` draws for the same seed, and each replicate
+    is what the plain function gives for the rows written out as often as they were drawn.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        probabilities: Shape (n,); any finite scores will do for all but ``brier``.
+        patients: The patient of each row, shape (n,).
+        metrics: Any of ``average_precision, partial_auc`` (standardised),
+            ``sensitivity_at_specificity, specificity_at_sensitivity, brier``.
+        n_bootstrap: Number of resamples. Defaults to 2000.
+        seed: Root seed. Defaults to 0.
+        max_fpr: Upper end of the partial AUC. Defaults to 0.1.
+        specificity: At which sensitivity is taken. Defaults to 0.9.
+        sensitivity: At which specificity is taken. Defaults to 0.9.
+
+    Returns:
+        Metric -> float array (n_bootstrap,); NaN where a resample lacks one class, which the
+        Brier score does not mind.
+
+    Raises:
+        UsageError: an unknown metric, or ``max_fpr`` or a target out of range.
+        PredictionsError: one class only (Brier score alone: allowed), or values that are not
+            allowed.
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise UsageError(
+            f"bootstrap: metric {unknown[0]!r} is unknown; use any of {', '.join(METRICS)}"
+        )
+    check_max_fpr(max_fpr)
+    check_target("specificity", specificity)
+    check_target("sensitivity", sensitivity)
+    y = check_labels(labels)
+    check = check_probabilities if "brier" in metrics else check_scores
+    scores = check(probabilities, y.size)
+    patient, count = _numbered(patients, y.size)
+    ranks = any(name in RANK_METRICS for name in metrics)
+    if ranks:
+        check_both_classes(y, "The bootstrap of " + ", ".join(metrics))
+    replicates = {name: np.empty(max(0, n_bootstrap)) for name in metrics}
+    if n_bootstrap < 1 or not metrics:
+        return replicates
+
+    rows = np.bincount(patient, minlength=count).astype(np.float64)
+    steps = _Steps.of(y, scores, patient, count) if ranks else None
+    errors = (
+        np.bincount(patient, weights=(scores - y) ** 2, minlength=count)
+        if "brier" in metrics
+        else None
+    )
+    cells = steps.cells if steps else 0
+    for start, weights in cluster_weights(count, n_bootstrap, seed=seed, cells=cells):
+        part = slice(start, start + len(weights))
+        if errors is not None:
+            replicates["brier"][part] = (weights @ errors) / (weights @ rows)
+        if steps is None:
+            continue
+        counts = steps.drawn(weights)
+        for name in metrics:
+            if name == "average_precision":
+                replicates[name][part] = counts.average_precision()
+            elif name == "partial_auc":
+                replicates[name][part] = counts.partial_auc(max_fpr)
+            elif name == "sensitivity_at_specificity":
+                replicates[name][part] = counts.sensitivity_at(specificity)
+            elif name == "specificity_at_sensitivity":
+                replicates[name][part] = counts.specificity_at(sensitivity)
+    return replicates
+
+
+def metric_intervals(
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    metrics: Sequence[str],
+    *,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    max_fpr: float = 0.1,
+    specificity: float = 0.9,
+    sensitivity: float = 0.9,
+    level: float = LEVEL,
+) -> dict[str, Interval]:
+    """The percentile interval of each metric when whole patients are resampled.
+
+    Args and errors as of :func:`metric_replicates`.
+    """
+    replicates = metric_replicates(
+        labels,
+        probabilities,
+        patients,
+        metrics,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        max_fpr=max_fpr,
+        specificity=specificity,
+        sensitivity=sensitivity,
+    )
+    # Where a metric of ranks is at its best in all resamples the classes are separated; the other
+    # end, and a Brier score without spread, has no such name.
+    return {
+        name: _interval(values, level, extremes=(1.0,) if name in RANK_METRICS else ())
+        for name, values in replicates.items()
+    }
 
 
 def cluster_weights(
@@ -143,59 +265,154 @@ def cluster_weights(
         yield start, counts.reshape(size, clusters).astype(np.float64)
 
 
-def ordered_pairs(
-    labels: Bools, scores: Floats, patient: Ints, with_positive: Ints, with_negative: Ints
-) -> Floats:
-    """Number of (positive, negative) pairs in the right order, ties one half.
+@dataclass(frozen=True)
+class _Steps:
+    """Which patient has how many rows at each distinct score of a positive, scores falling.
 
-    Args:
-        labels: Shape (n,).
-        scores: Shape (n,).
-        patient: Patient number of each row, shape (n,).
-        with_positive: The patients that have a positive, sorted: the rows of the matrix.
-        with_negative: The patients that have a negative, sorted: its columns.
-
-    Returns:
-        Float array (len(with_positive), len(with_negative)).
+    Attributes:
+        positive: Sparse (scores, patients), positives with the score.
+        tied: The same of negatives with the score.
+        between: The same of negatives below the score before and above this one.
+        positives: Float array (patients,), all positives.
+        negatives: Float array (patients,), all negatives.
     """
-    positives = scores[labels]
-    row_of = np.searchsorted(with_positive, patient[labels])
-    negatives = scores[~labels]
-    negative_patient = patient[~labels]
-    order = np.lexsort((negatives, negative_patient))
-    negatives = negatives[order]
-    starts = np.searchsorted(negative_patient[order], with_negative)
-    ends = np.append(starts[1:], negatives.size)
-    matrix = np.empty((with_positive.size, with_negative.size))
-    for column, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        own = negatives[start:end]
-        below = np.searchsorted(own, positives, "left") + np.searchsorted(own, positives, "right")
-        matrix[:, column] = np.bincount(row_of, weights=below, minlength=with_positive.size)
-    return matrix / 2
+
+    positive: Any
+    tied: Any
+    between: Any
+    positives: Floats
+    negatives: Floats
+
+    @classmethod
+    def of(cls, labels: Bools, scores: Floats, patient: Ints, patients: int) -> _Steps:
+        from scipy.sparse import csr_array
+
+        rising = np.unique(scores[labels])
+        # How many distinct scores of positives lie above each row: the step it comes with.
+        step = rising.size - np.searchsorted(rising, scores, side="right")
+        last = step == rising.size
+        tied = ~labels & ~last
+        tied[tied] = rising[::-1][step[tied]] == scores[tied]
+
+        def matrix(chosen: Bools) -> Any:
+            place = (step[chosen], patient[chosen])
+            ones = np.ones(place[0].size)
+            # Rows of one patient at one step add up.
+            return csr_array((ones, place), shape=(rising.size, patients))
+
+        return cls(
+            positive=matrix(labels),
+            tied=matrix(tied),
+            between=matrix(~labels & ~last & ~tied),
+            positives=np.bincount(patient[labels], minlength=patients).astype(np.float64),
+            negatives=np.bincount(patient[~labels], minlength=patients).astype(np.float64),
+        )
+
+    @property
+    def cells(self) -> int:
+        """What a resample costs: about eight arrays of (thresholds, resamples) live at once."""
+        return 8 * int(self.positive.shape[0])
+
+    def drawn(self, weights: Floats) -> _Counts:
+        """The counts of resamples, from how often each patient was drawn: (b, patients)."""
+        drawn = np.ascontiguousarray(weights.T)
+        positive, tied = self.positive @ drawn, self.tied @ drawn
+        return _Counts(
+            positive=positive,
+            tied=tied,
+            true_positives=np.cumsum(positive, axis=0),
+            false_positives=np.cumsum(self.between @ drawn + tied, axis=0),
+            positives=weights @ self.positives,
+            negatives=weights @ self.negatives,
+        )
 
 
-def weighted_aucs(labels: Bools, scores: Floats, weights: Floats) -> Floats:
-    """AUCs of weighted rows.
+@dataclass(frozen=True)
+class _Counts:
+    """Counts of b resamples at k thresholds, which fall: each a distinct score of a positive.
 
-    Args:
-        labels: Shape (n,).
-        scores: Shape (n,).
-        weights: Shape (b, n).
-
-    Returns:
-        Float array (b,), NaN where a class has no weight.
+    Attributes:
+        positive: Float array (k, b), positives with just that score.
+        tied: Float array (k, b), negatives with just that score.
+        true_positives: Float array (k, b), at score >= threshold.
+        false_positives: The same.
+        positives: Float array (b,), all of them.
+        negatives: Float array (b,), all of them.
     """
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    y = labels[order].astype(np.float64)
-    weights = weights[:, order]
-    positive = np.add.reduceat(weights * y, first, axis=1)
-    negative = np.add.reduceat(weights * (1 - y), first, axis=1)
-    below = np.cumsum(negative, axis=1) - negative / 2
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return _share(np.einsum("bg,bg->b", positive, below), pairs)
+
+    positive: Floats
+    tied: Floats
+    true_positives: Floats
+    false_positives: Floats
+    positives: Floats
+    negatives: Floats
+
+    def auc(self) -> Floats:
+        # Negatives below each score, ties one half.
+        below = self.negatives - self.false_positives + self.tied / 2
+        pairs = self.positives * self.negatives
+        return self._defined(np.einsum("kb,kb->b", self.positive, below), pairs)
+
+    def average_precision(self) -> Floats:
+        called = self.true_positives + self.false_positives
+        precision = np.divide(self.true_positives, called, out=called, where=called > 0)
+        return self._defined(np.einsum("kb,kb->b", self.positive, precision), self.positives)
+
+    def partial_auc(self, max_fpr: float) -> Floats:
+        """Standardised; a tie of positives and negatives is a slope, cut where it is cut."""
+        cut = max_fpr * self.negatives
+        before_tie = self.false_positives - self.tied
+        height = self.true_positives - self.positive
+        # Steps to the right below each threshold: of the negatives between, then of those tied.
+        ends = np.minimum(self.false_positives, cut)
+        tie_starts = np.minimum(before_tie, cut)
+        starts = np.concatenate([np.zeros((1, cut.size)), ends[:-1]])
+        width = ends - tie_starts
+        area = np.einsum("kb,kb->b", height, ends - starts)
+        share = np.divide(width, self.tied, out=np.zeros_like(width), where=self.tied > 0)
+        area += np.einsum("kb,kb,kb->b", self.positive, width, share) / 2
+        area += self.positives * (cut - ends[-1])  # beyond the lowest positive
+        area = self._defined(area, self.positives * self.negatives)
+        return standardized_area(area, max_fpr)
+
+    def sensitivity_at(self, specificity: float) -> Floats:
+        reached = self.false_positives <= most_false_positives(self.negatives, specificity)
+        best = np.max(self.true_positives, axis=0, where=reached, initial=0.0)
+        return self._defined(best, self.positives)
+
+    def specificity_at(self, sensitivity: float) -> Floats:
+        fewest = fewest_true_positives(self.positives, sensitivity)
+        first = np.argmax(self.true_positives >= fewest, axis=0)
+        alarms = np.take_along_axis(self.false_positives, first[np.newaxis], axis=0)[0]
+        right = self.negatives - np.where(fewest <= 0, 0.0, alarms)
+        return self._defined(right, self.negatives)
+
+    def _defined(self, numerator: Floats, denominator: Floats) -> Floats:
+        """The quotient where both classes were drawn, else NaN."""
+        both = (self.positives > 0) & (self.negatives > 0)
+        return np.divide(numerator, denominator, out=np.full(both.shape, np.nan), where=both)
 
 
-def _share(ordered: Floats, pairs: Floats) -> Floats:
-    return np.divide(ordered, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
+def _interval(replicates: Floats, level: float, *, extremes: tuple[float, ...]) -> Interval:
+    defined = replicates[np.isfinite(replicates)]
+    if defined.size and np.all(defined == defined[0]):
+        note = SEPARATED if defined[0] in extremes else NO_SPREAD
+        return Interval(low=None, high=None, level=level, method=METHOD, note=note)
+    return percentile_interval(replicates, level=level, method=METHOD)
+
+
+def _numbered(patients: npt.ArrayLike, rows: int) -> tuple[Ints, int]:
+    """The patient of each row as a number from 0, in the order of their names; how many."""
+    names = np.asarray(patients)
+    if names.shape != (rows,):
+        raise PredictionsError(
+            f"patients must have one value a label: expected shape ({rows},), "
+            f"received {names.shape}"
+        )
+    missing = np.flatnonzero(pd.isna(names))
+    if missing.size:
+        raise PredictionsError(
+            f"patients, position {int(missing[0])}: missing; name the patient of every row"
+        )
+    known, number = np.unique(names, return_inverse=True)
+    return number.reshape(-1), known.size

@@ -1,27 +1,42 @@
-"""Two models on the same rows: the difference of their AUCs, tested in pairs."""
+"""Models on the same rows: differences of AUCs and of calls, tested in pairs.
+
+Three tests stand beside each other. The patient bootstrap resamples whole patients and is the
+one to trust where patients have several findings; DeLong's test (of AUCs) and McNemar's (of calls
+at an operating point) are what papers quote, and take findings as independent.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nodulenet.errors import PredictionsError
-from nodulenet.evaluation.arrays import finite_or_none
-from nodulenet.evaluation.bootstrap import METHOD, auc_replicates
+from nodulenet.errors import PredictionsError, UsageError
+from nodulenet.evaluation.arrays import Bools, Floats, check_labels, finite_or_none, ratio
+from nodulenet.evaluation.bootstrap import METHOD, auc_replicates, cluster_weights
 from nodulenet.evaluation.interval import (
     LEVEL,
     Interval,
     normal_quantile,
     percentile_interval,
 )
-from nodulenet.evaluation.roc import delong
+from nodulenet.evaluation.multiplicity import holm
+from nodulenet.evaluation.roc import DelongResult, delong
 from nodulenet.evaluation.table import outer_rows
 
 SAME = "both rank all pairs alike: the difference has no spread"
+NO_SPREAD = "every resample gives the same difference"
+PAIRED_METHOD = f"paired {METHOD}"
+INDEPENDENCE = (
+    "McNemar's test takes findings as independent; where patients have several, trust the paired "
+    "patient bootstrap"
+)
+MEASURES = ("sensitivity", "specificity", "correctness")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +51,7 @@ class AucDifference:
         p_value: Two-sided p of the paired DeLong test; None where it has no spread or a class
             has a single row.
         bootstrap: Percentile interval when whole patients are resampled.
+        bootstrap_p_value: Two-sided p of the same resamples; None where they have no spread.
     """
 
     first: float
@@ -44,6 +60,7 @@ class AucDifference:
     delong: Interval
     p_value: float | None
     bootstrap: Interval
+    bootstrap_p_value: float | None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -53,7 +70,76 @@ class AucDifference:
             "delong": self.delong.to_dict(),
             "delong_p_value": self.p_value,
             "patient_bootstrap": self.bootstrap.to_dict(),
+            "bootstrap_p_value": self.bootstrap_p_value,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedCounts:
+    """The same rows, judged twice.
+
+    Attributes:
+        both: Rows that both got right.
+        first_only: Rows that only the first got right.
+        second_only: Rows that only the second got right.
+        neither: Rows that neither got right.
+    """
+
+    both: int
+    first_only: int
+    second_only: int
+    neither: int
+
+    @property
+    def total(self) -> int:
+        return self.both + self.first_only + self.second_only + self.neither
+
+    @property
+    def difference(self) -> float | None:
+        """Share right of the first minus that of the second; None without rows."""
+        return ratio(self.first_only - self.second_only, self.total)
+
+    @property
+    def p_value(self) -> float | None:
+        """Two-sided p of McNemar's exact test; None without rows, 1 where nothing differs."""
+        if self.total == 0:
+            return None
+        from scipy.special import bdtr
+
+        differing = self.first_only + self.second_only
+        fewer = min(self.first_only, self.second_only)
+        return min(1.0, 2 * float(bdtr(fewer, differing, 0.5)))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "first": ratio(self.both + self.first_only, self.total),
+            "second": ratio(self.both + self.second_only, self.total),
+            "difference": self.difference,
+            "of": self.total,
+            "both": self.both,
+            "first_only": self.first_only,
+            "second_only": self.second_only,
+            "neither": self.neither,
+            "p_value": self.p_value,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class McNemar:
+    """Two sets of calls on the same rows.
+
+    Attributes:
+        sensitivity: Positives called positive.
+        specificity: Negatives called negative.
+        correctness: Rows called what they are, of all rows.
+    """
+
+    sensitivity: PairedCounts
+    specificity: PairedCounts
+    correctness: PairedCounts
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name).to_dict() for name in MEASURES}
 
 
 def auc_difference(
@@ -69,7 +155,8 @@ def auc_difference(
     """Paired comparison of two scores of the same rows.
 
     DeLong's test takes the rows as independent; the bootstrap resamples whole patients and is
-    the one to trust where patients have several findings.
+    the one to trust where patients have several findings. Its p value is twice the share of
+    resamples on the rarer side of zero, one added above and below, so it is never 0.
 
     Args:
         labels: 0 or 1, shape (n,).
@@ -83,13 +170,391 @@ def auc_difference(
     Raises:
         PredictionsError: one class only, or values that are not allowed.
 
-    Source: DeLong E. R. et al., Biometrics 44:837-845, 1988.
+    Source: DeLong E. R. et al., Biometrics 44:837-845, 1988; Davison A. C., Hinkley D. V.,
+    Bootstrap Methods and their Application, 1997, chapter 4 (the p value).
     """
     scores = np.stack([np.asarray(first, np.float64), np.asarray(second, np.float64)])
     result = delong(labels, scores)
+    replicates = auc_replicates(labels, scores, patients, n_bootstrap=n_bootstrap, seed=seed)
+    return _difference(result, replicates, 0, 1, level)
+
+
+def mcnemar(
+    labels: npt.ArrayLike, first_positive: npt.ArrayLike, second_positive: npt.ArrayLike
+) -> McNemar:
+    """McNemar's exact test of two sets of calls on the same rows.
+
+    Of the rows on which the two differ, half should favour each if they are equally good; the
+    two-sided p is that of the binomial distribution. It takes the rows as independent.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        first_positive: Whether the first calls a row positive, booleans or 0 and 1, shape (n,).
+        second_positive: The same of the second.
+
+    Returns:
+        Counts and p values of sensitivity (positives), specificity (negatives) and correctness
+        (all rows).
+
+    Raises:
+        PredictionsError: values that are not allowed, or another length.
+
+    Source: McNemar Q., Psychometrika 12:153-157, 1947.
+
+    Example:
+        >>> mcnemar([1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 1, 0]).sensitivity.first_only
+        1
+    """
+    y = check_labels(labels)
+    first = _check_calls(first_positive, y.size, "first_positive")
+    second = _check_calls(second_positive, y.size, "second_positive")
+    return McNemar(
+        sensitivity=_paired_counts(first[y], second[y]),
+        specificity=_paired_counts(~first[~y], ~second[~y]),
+        correctness=_paired_counts(first == y, second == y),
+    )
+
+
+def call_differences(
+    labels: npt.ArrayLike,
+    first_positive: npt.ArrayLike,
+    second_positive: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    *,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> dict[str, Interval]:
+    """Intervals of first minus second when whole patients are resampled, in pairs.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        first_positive: Whether the first calls a row positive, shape (n,).
+        second_positive: The same of the second.
+        patients: The patient of each row, shape (n,).
+        n_bootstrap: Number of resamples, the same as those of the AUCs. Defaults to 2000.
+        seed: Root seed. Defaults to 0.
+        level: Confidence level. Defaults to 0.95.
+
+    Returns:
+        ``sensitivity``, ``specificity`` and ``correctness``, each an interval.
+
+    Raises:
+        PredictionsError: values that are not allowed, or another length.
+    """
+    y = check_labels(labels)
+    first = _check_calls(first_positive, y.size, "first_positive")
+    second = _check_calls(second_positive, y.size, "second_positive")
+    _, patient = np.unique(np.asarray(patients), return_inverse=True)
+    count = int(patient.max()) + 1
+    of_rows = np.array([y, ~y, np.ones_like(y)], dtype=np.float64)
+    # +1 where only the first is right, -1 where only the second is.
+    gain = np.subtract(first == y, second == y, dtype=np.float64)
+    rows = np.stack([np.bincount(patient, w, count) for w in of_rows], axis=1)
+    gains = np.stack([np.bincount(patient, w * gain, count) for w in of_rows], axis=1)
+    replicates = np.full((n_bootstrap, len(MEASURES)), np.nan)
+    for start, weights in cluster_weights(count, n_bootstrap, seed=seed):
+        size, gained = weights @ rows, weights @ gains
+        np.divide(gained, size, out=replicates[start : start + len(weights)], where=size > 0)
+    return {
+        name: _spread(replicates[:, column], level=level) for column, name in enumerate(MEASURES)
+    }
+
+
+def non_inferiority(interval: Interval, margin: float) -> dict[str, Any]:
+    """Whether the first is not worse than the second by ``margin`` or more.
+
+    Args:
+        interval: Two-sided interval of the difference first minus second; at 95 % its lower
+            limit is that of a one-sided test at 97.5 %.
+        margin: The loss that would still be accepted, above 0; to be stated before the data are
+            looked at.
+
+    Returns:
+        ``margin, lower_limit, non_inferior, level_one_sided``; ``non_inferior`` is None, with
+        ``why``, where the interval has no limits.
+
+    Raises:
+        UsageError: a margin that is not above 0 and below 1.
+
+    Source: Piaggio G. et al. (CONSORT), JAMA 308:2594-2604, 2012.
+    """
+    if not 0 < margin < 1:
+        raise UsageError(
+            f"non-inferiority margin {margin}: expected a difference above 0 and below 1, e.g. 0.05"
+        )
+    content: dict[str, Any] = {
+        "margin": float(margin),
+        "lower_limit": interval.low,
+        "non_inferior": None if interval.low is None else bool(interval.low > -margin),
+        "level_one_sided": 0.5 + interval.level / 2,
+    }
+    if interval.low is None:
+        content["why"] = interval.note or "the difference has no interval"
+    return content
+
+
+def compare_models(
+    predictions: pd.DataFrame,
+    first: str,
+    second: str,
+    *,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    level: float = LEVEL,
+    margin: float | None = None,
+    calls: Mapping[str, pd.Series[bool]] | None = None,
+    operating_point: str | None = None,
+) -> dict[str, Any]:
+    """Two models of a predictions table on the outer rows that both have, JSON-ready.
+
+    Rows are paired by ``finding_id`` and ``fold``.
+
+    Args:
+        predictions: Of :func:`nodulenet.evaluation.table.read_predictions`.
+        first: A model of the table.
+        second: Another one.
+        n_bootstrap: Number of resamples. Defaults to 2000.
+        seed: Root seed. Defaults to 0.
+        level: Confidence level. Defaults to 0.95.
+        margin: Non-inferiority margin of the AUC. Defaults to None.
+        calls: Model -> whether its outer rows are called positive, indexed like them; rows
+            without a call are left out of what is said of calls. Defaults to None.
+        operating_point: What the operating point of ``calls`` is called. Defaults to None.
+
+    Returns:
+        ``first, second, rows, rows_left_out, patients`` and :meth:`AucDifference.to_dict`; with
+        ``available`` False and ``why`` where there is nothing to compare. With a margin
+        ``non_inferiority`` (see :func:`non_inferiority`); with calls of both ``mcnemar``:
+        ``available, operating_point, rows, rows_left_out, note`` and for sensitivity, specificity
+        and correctness :meth:`PairedCounts.to_dict` with ``patient_bootstrap``.
+
+    Raises:
+        PredictionsError: a model is not in the table, or calls are not booleans.
+        UsageError: an impossible margin.
+    """
+    return _compare(
+        outer_rows(predictions),
+        [(first, second)],
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        level=level,
+        margin=margin,
+        calls=calls or {},
+        operating_point=operating_point,
+    )[0]
+
+
+def compare_all(
+    table: pd.DataFrame,
+    *,
+    reference: str | None = None,
+    margin: float | None = None,
+    calls: Mapping[str, pd.Series[bool]] | None = None,
+    operating_point: str | None = None,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[dict[str, Any]]:
+    """Every pair of models, or every model against a reference, with Holm's correction.
+
+    Args:
+        table: Of :func:`nodulenet.evaluation.table.read_predictions`.
+        reference: The model that is the second of each pair. Defaults to None: every pair, in
+            the order of the table.
+        margin: As of :func:`compare_models`, like the rest.
+        calls: As there.
+        operating_point: As there.
+        n_bootstrap: As there.
+        seed: As there.
+        level: As there.
+
+    Returns:
+        One dictionary of :func:`compare_models` a pair, and in it ``tests_in_family`` (the number
+        of pairs), ``bootstrap_p_holm``, ``delong_p_holm`` and ``p_holm`` of each McNemar test:
+        p values corrected over the pairs, each kind of test by itself. Empty for one model.
+
+    Raises:
+        PredictionsError: the reference has no outer rows, or calls are not booleans.
+        UsageError: an impossible margin.
+    """
+    rows = outer_rows(table)
+    models = list(dict.fromkeys(rows["model"]))
+    if reference is None:
+        pairs = list(combinations(models, 2))
+    else:
+        _check_models(rows, (reference,))
+        pairs = [(model, reference) for model in models if model != reference]
+    compared = _compare(
+        rows,
+        pairs,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        level=level,
+        margin=margin,
+        calls=calls or {},
+        operating_point=operating_point,
+    )
+    _correct(compared)
+    return compared
+
+
+def _compare(
+    rows: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    n_bootstrap: int,
+    seed: int,
+    level: float,
+    margin: float | None,
+    calls: Mapping[str, pd.Series[bool]],
+    operating_point: str | None,
+) -> list[dict[str, Any]]:
+    _check_models(rows, [model for pair in pairs for model in pair])
+    key = ["finding_id", "fold"]
+    # Sorted by the key, so that the order of the table changes nothing.
+    cases = rows.drop_duplicates(key).set_index(key)[["patient_id", "label"]].sort_index()
+    scores = _by_model(rows, "probability").reindex(cases.index)
+    called = _by_model(rows.assign(call=_calls_of(rows, calls)), "call").reindex(cases.index)
+
+    # Pairs with the same rows share one pass of the bootstrap: it costs more than all the rest.
+    masks = {pair: scores[list(pair)].notna().all(axis=1).to_numpy() for pair in pairs}
+    shared: dict[bytes, list[tuple[str, str]]] = {}
+    for pair, mask in masks.items():
+        shared.setdefault(mask.tobytes(), []).append(pair)
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    for members in shared.values():
+        mask = masks[members[0]]
+        labels = cases["label"].to_numpy()[mask]
+        patients = cases["patient_id"].to_numpy()[mask]
+        defined = np.unique(labels).size == 2
+        models = list(dict.fromkeys(model for pair in members for model in pair))
+        if defined:
+            values = scores.loc[mask, models].to_numpy().T
+            result = delong(labels, values)
+            replicates = auc_replicates(
+                labels, values, patients, n_bootstrap=n_bootstrap, seed=seed
+            )
+        for first, second in members:
+            each = scores[[first, second]].notna().to_numpy().sum()
+            facts: dict[str, Any] = {
+                "first": first,
+                "second": second,
+                "rows": int(mask.sum()),
+                "rows_left_out": int(each - 2 * mask.sum()),
+                "patients": int(np.unique(patients).size),
+            }
+            if not defined:
+                facts["available"] = False
+                facts["why"] = "the rows that both models have do not hold both classes"
+                results[first, second] = facts
+                continue
+            difference = _difference(
+                result, replicates, models.index(first), models.index(second), level
+            )
+            facts |= {"available": True} | difference.to_dict()
+            if margin is not None:
+                facts["non_inferiority"] = non_inferiority(difference.bootstrap, margin)
+            if first in calls and second in calls:
+                facts["mcnemar"] = {"operating_point": operating_point} | _calls_compared(
+                    labels,
+                    called.loc[mask, [first, second]].to_numpy(dtype=np.float64).T,
+                    patients,
+                    n_bootstrap=n_bootstrap,
+                    seed=seed,
+                    level=level,
+                )
+            results[first, second] = facts
+    return [results[pair] for pair in pairs]
+
+
+def _check_models(rows: pd.DataFrame, models: Sequence[str]) -> None:
+    there = list(dict.fromkeys(rows["model"]))
+    for model in models:
+        if model not in there:
+            raise PredictionsError(
+                f"comparison: model {model!r} has no outer rows; the table has "
+                f"{', '.join(map(repr, sorted(there)))}"
+            )
+
+
+def _by_model(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    return rows.pivot(index=["finding_id", "fold"], columns="model", values=column)
+
+
+def _calls_of(rows: pd.DataFrame, calls: Mapping[str, pd.Series[bool]]) -> Floats:
+    """1 and 0 of the rows that are called, NaN of the others."""
+    found = pd.Series(np.nan, index=rows.index)
+    for model, called in calls.items():
+        if not called.index.is_unique:
+            raise PredictionsError(
+                f"calls of model {model!r}: rows are named twice; give one call for each outer row "
+                "of the table, with its index"
+            )
+        own = called.reindex(rows.index[(rows["model"] == model).to_numpy()]).dropna()
+        checked = _check_calls(own.to_numpy(), len(own), f"calls of {model!r}")
+        found.loc[own.index] = checked.astype(np.float64)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _calls_compared(
+    labels: npt.NDArray[Any],
+    called: Floats,
+    patients: npt.NDArray[Any],
+    *,
+    n_bootstrap: int,
+    seed: int,
+    level: float,
+) -> dict[str, Any]:
+    """McNemar's tests and the intervals beside them; ``called`` (2, n) of 0, 1 and NaN."""
+    both = np.isfinite(called).all(axis=0)
+    facts: dict[str, Any] = {"rows": int(both.sum()), "rows_left_out": int((~both).sum())}
+    if not both.any():
+        why = "no row is called by both models"
+        return {"available": False, "why": why} | facts
+    first, second = called[:, both] == 1
+    intervals = call_differences(
+        labels[both],
+        first,
+        second,
+        patients[both],
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        level=level,
+    )
+    tests = mcnemar(labels[both], first, second).to_dict()
+    return {
+        "available": True,
+        **facts,
+        **{m: tests[m] | {"patient_bootstrap": intervals[m].to_dict()} for m in MEASURES},
+        "note": INDEPENDENCE,
+    }
+
+
+def _correct(compared: list[dict[str, Any]]) -> None:
+    """Adds Holm's p values in place, each kind of test by itself."""
+    for kind in ("bootstrap", "delong"):
+        adjusted = holm([row.get(f"{kind}_p_value") for row in compared])
+        for row, p in zip(compared, adjusted, strict=True):
+            if row["available"]:
+                row["tests_in_family"] = len(compared)
+                row[f"{kind}_p_holm"] = p
+    for measure in MEASURES:
+        tests = [row.get("mcnemar", {}).get(measure, {}) for row in compared]
+        adjusted = holm([test.get("p_value") for test in tests])
+        for test, p in zip(tests, adjusted, strict=True):
+            if test:
+                test["p_holm"] = p
+
+
+def _difference(
+    result: DelongResult, replicates: Floats, first: int, second: int, level: float
+) -> AucDifference:
     covariance = result.covariance
-    difference = float(result.aucs[0] - result.aucs[1])
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    difference = float(result.aucs[first] - result.aucs[second])
+    variance = float(
+        covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+    )
     # Rounding leaves about 1e-18 of equal scores; a true variance is never so small.
     if not np.isfinite(variance) or variance < 1e-14:
         note = SAME if np.isfinite(variance) else "needs at least two rows of each class"
@@ -107,68 +572,55 @@ def auc_difference(
             method="paired DeLong",
         )
         p_value = finite_or_none(2 * float(ndtr(-abs(difference) / error)))
-    replicates = auc_replicates(labels, scores, patients, n_bootstrap=n_bootstrap, seed=seed)
-    deltas = replicates[0] - replicates[1]
-    bootstrap = percentile_interval(deltas, level=level, method=f"paired {METHOD}")
-    if bootstrap.low is not None and np.nanmax(deltas) == np.nanmin(deltas):
-        bootstrap = Interval(low=None, high=None, level=level, method=f"paired {METHOD}", note=SAME)
+    deltas = replicates[first] - replicates[second]
+    bootstrap = _spread(deltas, level=level)
     return AucDifference(
-        first=float(result.aucs[0]),
-        second=float(result.aucs[1]),
+        first=float(result.aucs[first]),
+        second=float(result.aucs[second]),
         difference=difference,
         delong=interval,
         p_value=p_value,
         bootstrap=bootstrap,
+        bootstrap_p_value=None if bootstrap.low is None else _two_sided(deltas),
     )
 
 
-def compare_models(
-    predictions: pd.DataFrame,
-    first: str,
-    second: str,
-    *,
-    n_bootstrap: int = 2000,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> dict[str, Any]:
-    """Two models of a predictions table on the outer rows that both have, JSON-ready.
+def _spread(deltas: Floats, *, level: float) -> Interval:
+    """The percentile interval, or none where all resamples say the same."""
+    interval = percentile_interval(deltas, level=level, method=PAIRED_METHOD)
+    # Sums in another order differ by 1e-16; a true difference moves by a row or a pair.
+    if interval.low is not None and np.nanmax(deltas) - np.nanmin(deltas) < 1e-12:
+        return Interval(low=None, high=None, level=level, method=PAIRED_METHOD, note=NO_SPREAD)
+    return interval
 
-    Rows are paired by ``finding_id`` and ``fold``.
 
-    Returns:
-        ``first, second, rows, rows_left_out`` and :meth:`AucDifference.to_dict`; with
-        ``available`` False and ``why`` where there is nothing to compare.
+def _two_sided(deltas: Floats) -> float:
+    defined = deltas[np.isfinite(deltas)]
+    rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (rarer + 1) / (defined.size + 1))
 
-    Raises:
-        PredictionsError: a model is not in the table.
-    """
-    rows = outer_rows(predictions)
-    for model in (first, second):
-        if model not in set(rows["model"]):
-            raise PredictionsError(
-                f"comparison: model {model!r} has no outer rows; the table has "
-                f"{', '.join(map(repr, sorted(rows['model'].unique())))}"
-            )
-    columns = ["finding_id", "fold", "patient_id", "label", "probability"]
-    a = rows.loc[rows["model"] == first, columns]
-    b = rows.loc[rows["model"] == second, ["finding_id", "fold", "probability"]]
-    both = a.merge(b, on=["finding_id", "fold"], suffixes=("_first", "_second"))
-    facts: dict[str, Any] = {
-        "first": first,
-        "second": second,
-        "rows": len(both),
-        "rows_left_out": len(a) + len(b) - 2 * len(both),
-    }
-    if both["label"].nunique() < 2:
-        why = "the rows that both models have do not hold both classes"
-        return facts | {"available": False, "why": why}
-    result = auc_difference(
-        both["label"],
-        both["probability_first"],
-        both["probability_second"],
-        both["patient_id"],
-        n_bootstrap=n_bootstrap,
-        seed=seed,
-        level=level,
+
+def _paired_counts(first: Bools, second: Bools) -> PairedCounts:
+    return PairedCounts(
+        both=int((first & second).sum()),
+        first_only=int((first & ~second).sum()),
+        second_only=int((~first & second).sum()),
+        neither=int((~first & ~second).sum()),
     )
-    return facts | {"available": True} | result.to_dict()
+
+
+def _check_calls(calls: npt.ArrayLike, length: int, name: str) -> Bools:
+    values = np.asarray(calls)
+    if values.shape != (length,):
+        raise PredictionsError(
+            f"{name}: expected shape ({length},), one call a row; received {values.shape}"
+        )
+    if values.dtype == np.bool_:
+        return values
+    wrong = [v for v in values.tolist() if v not in (0, 1)]
+    if wrong:
+        raise PredictionsError(
+            f"{name}: {wrong[0]!r} is not a call; expected True and False (or 1 and 0), e.g. "
+            "probability >= threshold"
+        )
+    return values.astype(np.bool_)

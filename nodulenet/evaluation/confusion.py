@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from nodulenet.errors import UsageError
 from nodulenet.evaluation.arrays import check_labels, check_scores, ratio
-from nodulenet.evaluation.interval import LEVEL, wilson
+from nodulenet.evaluation.interval import LEVEL, Interval, normal_quantile, wilson
 
 Proportion = Literal["sensitivity", "specificity", "ppv", "npv", "accuracy"]
 
@@ -104,6 +105,30 @@ class Confusion:
             return None
         return ratio(1 - self.sensitivity, self.specificity)
 
+    def positive_likelihood_ratio_interval(self, *, level: float = LEVEL) -> Interval:
+        """The interval of sensitivity / (1 - specificity); none where a count in it is 0.
+
+        It takes the rows as independent.
+
+        Source: Simel D. L. et al., J. Clin. Epidemiol. 44:763-770, 1991 (the log method).
+        """
+        return _log_ratio_interval(
+            (self.true_positives, self.true_positives + self.false_negatives),
+            (self.false_positives, self.false_positives + self.true_negatives),
+            level,
+        )
+
+    def negative_likelihood_ratio_interval(self, *, level: float = LEVEL) -> Interval:
+        """The interval of (1 - sensitivity) / specificity; none where a count in it is 0.
+
+        Independence and source as of :meth:`positive_likelihood_ratio_interval`.
+        """
+        return _log_ratio_interval(
+            (self.false_negatives, self.true_positives + self.false_negatives),
+            (self.true_negatives, self.false_positives + self.true_negatives),
+            level,
+        )
+
     def to_dict(self, *, level: float = LEVEL) -> dict[str, Any]:
         """Counts, proportions with intervals and the other ratios, JSON-ready."""
         names: tuple[Proportion, ...] = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
@@ -117,7 +142,13 @@ class Confusion:
             "f1": self.f1,
             "mcc": self.mcc,
             "positive_likelihood_ratio": self.positive_likelihood_ratio,
+            "positive_likelihood_ratio_interval": self.positive_likelihood_ratio_interval(
+                level=level
+            ).to_dict(),
             "negative_likelihood_ratio": self.negative_likelihood_ratio,
+            "negative_likelihood_ratio_interval": self.negative_likelihood_ratio_interval(
+                level=level
+            ).to_dict(),
         }
 
 
@@ -134,4 +165,98 @@ def confusion(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float) ->
         false_positives=int((called & ~y).sum()),
         true_negatives=int((~called & ~y).sum()),
         false_negatives=int((~called & y).sum()),
+    )
+
+
+def predictive_values(
+    confusion: Confusion, prevalence: float, *, level: float = LEVEL
+) -> dict[str, Any]:
+    """PPV and NPV where the share of positives is another than in the rows, by Bayes' rule.
+
+    Sensitivity and specificity are taken over from the rows, which holds only as far as positives
+    and negatives there are like those here. The prevalence is taken as known exactly.
+
+    Args:
+        confusion: Counts at a threshold.
+        prevalence: Share of positives where the test would be used, between 0 and 1.
+        level: Confidence level. Defaults to 0.95.
+
+    Returns:
+        JSON-ready: ``prevalence`` and, for ``ppv`` and ``npv``, ``value`` and ``interval``. The
+        value is None where it is 0/0: no rows of a class, or nothing called so.
+
+    Raises:
+        UsageError: the prevalence is not between 0 and 1.
+
+    Source: Mercaldo N. D. et al., Statist. Med. 26:2170-2183, 2007: the logit interval and, where
+    one of the four counts is 0, the adjusted one, which adds z^2 / 2 to each of them. The R
+    package bdpv chooses in the same way.
+    """
+    if not 0 < prevalence < 1:
+        raise UsageError(
+            f"predictive values: prevalence {prevalence} is not between 0 and 1; give the share "
+            "of positives, e.g. 0.05 for 5 %"
+        )
+    tp, fp = confusion.true_positives, confusion.false_positives
+    tn, fn = confusion.true_negatives, confusion.false_negatives
+    # Odds of having the finding before the call is known.
+    odds = prevalence / (1 - prevalence)
+    return {
+        "prevalence": prevalence,
+        "ppv": _predictive_value((tp, fn), (fp, tn), odds, level),
+        "npv": _predictive_value((tn, fp), (fn, tp), 1 / odds, level),
+    }
+
+
+def _predictive_value(
+    right: tuple[int, int], wrong: tuple[int, int], odds: float, level: float
+) -> dict[str, Any]:
+    """The share of right calls among all calls of one kind.
+
+    Args:
+        right: Of the class called: how many were called so, and how many were not.
+        wrong: Of the other class, the same.
+        odds: How many of the class called there are for one of the other.
+        level: Confidence level.
+    """
+    why = ""
+    if sum(right) == 0 or sum(wrong) == 0:
+        why = "there are no rows of one class"
+    elif right[0] == 0 and wrong[0] == 0:
+        why = "no row is called so"
+    if why:
+        nothing = Interval(low=None, high=None, level=level, method="logit", note=why)
+        return {"value": None, "interval": nothing.to_dict()}
+    called, falsely = odds * right[0] / sum(right), wrong[0] / sum(wrong)
+    value = called / (called + falsely)
+
+    z = normal_quantile(level)
+    adjusted = 0 in (*right, *wrong)
+    more = z * z / 2 if adjusted else 0.0
+    a, b, c, d = (count + more for count in (*right, *wrong))
+    centre = math.log(odds * a / (a + b)) - math.log(c / (c + d))
+    half = z * math.sqrt(b / a / (a + b) + d / c / (c + d))
+    limits = [1 / (1 + math.exp(-logit)) for logit in (centre - half, centre + half)]
+    interval = Interval(
+        # Where counts were added the value itself, 0 or 1, would lie outside.
+        low=min(limits[0], value),
+        high=max(limits[1], value),
+        level=level,
+        method="adjusted logit" if adjusted else "logit",
+        note="one of the four counts is 0, so a little was added to each" if adjusted else "",
+    )
+    return {"value": value, "interval": interval.to_dict()}
+
+
+def _log_ratio_interval(first: tuple[int, int], second: tuple[int, int], level: float) -> Interval:
+    """The interval of a ratio of two independent proportions, each as count and total."""
+    method = "log"
+    if first[0] == 0 or second[0] == 0:
+        note = "a count is 0: the log method has no interval"
+        return Interval(low=None, high=None, level=level, method=method, note=note)
+    log_ratio = math.log(first[0] / first[1]) - math.log(second[0] / second[1])
+    variance = 1 / first[0] - 1 / first[1] + 1 / second[0] - 1 / second[1]
+    half = normal_quantile(level) * math.sqrt(max(0.0, variance))
+    return Interval(
+        low=math.exp(log_ratio - half), high=math.exp(log_ratio + half), level=level, method=method
     )

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from nodulenet.errors import PredictionsError
+from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.arrays import Bools, Floats, Ints
 from nodulenet.evaluation.bootstrap import cluster_weights
 from nodulenet.evaluation.froc_tables import FrocReference, positions
@@ -55,6 +55,7 @@ class Matches:
         ignored_duplicates: Further marks on a nodule that is already hit.
         candidates: Marks in the listed series after the cap.
         capped: Scans from which the cap took marks away.
+        unlisted: Marks in other series than the listed ones; they are in no count.
         in_two: Marks that lie in more than one included nodule.
         missed: ``scan_id, x_lps_mm, y_lps_mm, z_lps_mm, diameter_mm`` of the nodules not hit.
     """
@@ -67,6 +68,7 @@ class Matches:
     ignored_duplicates: int
     candidates: int
     capped: int
+    unlisted: int
     in_two: int
     missed: pd.DataFrame
 
@@ -93,6 +95,8 @@ class FrocResult:
         seed: Root seed of the resamples.
         curve: ``fp_rate, sensitivity, low, high, mean``: the curve and its band at rates from
             1/16 to 16; ``mean`` is over the resamples.
+        points: ``threshold, fp_rate, sensitivity``: the curve itself, a point for each score from
+            the highest on, after (0, 0) without a threshold.
         missed: The nodules missed.
         warnings: What was odd in the input and how it was taken.
     """
@@ -113,6 +117,7 @@ class FrocResult:
     n_bootstrap: int
     seed: int
     curve: pd.DataFrame
+    points: pd.DataFrame
     missed: pd.DataFrame
     warnings: tuple[str, ...] = field(default=())
 
@@ -169,7 +174,19 @@ def evaluate_froc(
     Raises:
         PredictionsError: columns or values that are missing or impossible, or no annotated
             nodule in the listed series.
+        UsageError: a level outside 0..1, or a negative number of resamples.
+
+    Example:
+        >>> nodules = {"seriesuid": ["a"], "coordX": [0.0], "coordY": [0.0], "coordZ": [0.0]}
+        >>> reference = FrocReference(pd.DataFrame(nodules | {"diameter_mm": [8.0]}), None, ["a"])
+        >>> evaluate_froc(pd.DataFrame(nodules | {"probability": [0.9]}), reference).cpm
+        1.0
     """
+    if not 0 < level < 1 or n_bootstrap < 0:
+        raise UsageError(
+            f"FROC: level={level}, n_bootstrap={n_bootstrap}; expected a level between 0 and 1 and "
+            "resamples 0 or more, e.g. 0.95 and 1000"
+        )
     matches = match_marks(marks, reference)
     nodules = int(matches.nodules.sum())
     if nodules == 0:
@@ -214,6 +231,7 @@ def evaluate_froc(
         n_bootstrap=n_bootstrap,
         seed=seed,
         curve=curve,
+        points=curve_points(matches),
         missed=matches.missed,
         warnings=_warnings(matches, reference, hits),
     )
@@ -250,6 +268,7 @@ def match_marks(
     nodules = np.zeros(len(reference.series), dtype=np.intp)
     missed: list[Ints] = []
     ignored_excluded = ignored_duplicates = candidates = capped = in_two = 0
+    listed = set(reference.series)
     for index, uid in enumerate(reference.series):
         own = rows_of_marks.get(uid, none)
         kept = _cap(own, mark_score, marks_per_scan)
@@ -285,6 +304,7 @@ def match_marks(
         ignored_duplicates=ignored_duplicates,
         candidates=candidates,
         capped=capped,
+        unlisted=sum(rows.size for uid, rows in rows_of_marks.items() if uid not in listed),
         in_two=in_two,
         missed=pd.DataFrame(
             {
@@ -295,6 +315,25 @@ def match_marks(
                 "diameter_mm": nodule_mm[missed_rows],
             }
         ),
+    )
+
+
+def curve_points(matches: Matches) -> pd.DataFrame:
+    """The FROC curve itself: a point for each distinct score, from the highest on.
+
+    Returns:
+        ``threshold`` (NaN at the first point, where nothing is called), ``fp_rate`` (false
+        positives per scan) and ``sensitivity``, at score >= threshold.
+    """
+    thresholds, step = np.unique(-matches.score, return_inverse=True)
+    hits = np.cumsum(np.bincount(step[matches.is_hit], minlength=thresholds.size))
+    false = np.cumsum(np.bincount(step[~matches.is_hit], minlength=thresholds.size))
+    return pd.DataFrame(
+        {
+            "threshold": np.concatenate([[np.nan], -thresholds]),
+            "fp_rate": np.concatenate([[0.0], false / matches.nodules.size]),
+            "sensitivity": np.concatenate([[0.0], hits / max(int(matches.nodules.sum()), 1)]),
+        }
     )
 
 
@@ -372,6 +411,8 @@ def _replicates(matches: Matches, n_bootstrap: int, seed: int) -> Floats:
     """Sensitivities (n_bootstrap, curve rates); NaN where a resample has no nodule."""
     replicates = np.full((n_bootstrap, _CURVE_RATES.size), np.nan)
     scans = matches.nodules.size
+    if scans < 2:
+        return replicates  # every resample would be the scan itself, with an interval of no width
     corners = 2 * int(matches.is_hit.sum()) + 2
     for start, weights in cluster_weights(scans, n_bootstrap, seed=seed, cells=corners):
         x, hits = _points(matches, weights)
@@ -389,12 +430,18 @@ def _warnings(matches: Matches, reference: FrocReference, hits: int) -> tuple[st
             f"{len(repeated)} series are listed more than once (first: {repeated[0]}); each line "
             "was counted as a scan, as LUNA16's script does"
         )
+    if matches.unlisted:
+        found.append(
+            f"{matches.unlisted} marks lie in series that are not listed and were left out"
+        )
     if matches.in_two:
         found.append(f"{matches.in_two} marks lie in two included nodules and count for both")
     if matches.capped:
         found.append(
             f"{matches.capped} scans had more than {MARKS_PER_SCAN} marks and were cut back"
         )
+    if matches.nodules.size == 1:
+        found.append("a single scan cannot be resampled: no intervals")
     if hits == 0:
         found.append("no nodule was hit: all sensitivities are 0 (LUNA16's script would print nan)")
     return tuple(found)

@@ -130,6 +130,11 @@ def positions(
                 "number; correct or drop the row"
             )
         numbers[column] = parsed
+    nameless = np.flatnonzero(table[columns[0]].isna())
+    if nameless.size:
+        raise PredictionsError(
+            f"{name}, row {int(nameless[0]) + 1}: {columns[0]} is empty; fill it in or drop the row"
+        )
     scans = table[columns[0]].astype(str).to_numpy(dtype=object)
     return scans, np.stack([numbers[c] for c in columns[1:]], axis=1), numbers[value]
 

@@ -1,14 +1,17 @@
-"""A small logistic regression by Newton's method, for calibration alone."""
+"""Logits, and a small logistic regression by Newton's method, for calibration alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from nodulenet.evaluation.arrays import Floats
+from nodulenet.evaluation.arrays import Floats, Ints
 from nodulenet.evaluation.interval import normal_quantile
 
+# Logits of 0 and 1 are infinite; float32 models do give exact 0 and 1.
+LOGIT_CLIP = 1e-7
 _STEPS = 100
 # On logits, a coefficient this large means that the likelihood has no maximum (separation).
 _LARGEST = 1e4
@@ -28,8 +31,26 @@ class LogisticFit:
         return value - half, value + half
 
 
+def logit(probabilities: npt.ArrayLike) -> Floats:
+    """``log(p / (1 - p))`` with p held at 1e-7 .. 1 - 1e-7, float64 of the input's shape."""
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), LOGIT_CLIP, 1 - LOGIT_CLIP)
+    return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float64)
+
+
+def sigmoid(logits: npt.ArrayLike) -> Floats:
+    """``1 / (1 + exp(-x))`` without overflow, float64 of the input's shape."""
+    x = np.asarray(logits, dtype=np.float64)
+    # Of the negative absolute value, so that exp never overflows.
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small), dtype=np.float64)
+
+
 def fit_logistic(
-    design: Floats, targets: Floats, *, offset: Floats | None = None
+    design: Floats,
+    targets: Floats,
+    *,
+    offset: Floats | None = None,
+    clusters: Ints | None = None,
 ) -> LogisticFit | None:
     """Maximum likelihood of ``sigmoid(coefficients @ design + offset)``.
 
@@ -37,6 +58,9 @@ def fit_logistic(
         design: Shape (k, n), one row a coefficient; a row of ones is an intercept.
         targets: Shape (n,), in 0..1 (need not be 0 or 1).
         offset: Shape (n,), added with a coefficient of 1. Defaults to none.
+        clusters: Number of the cluster of each row, 0 to g - 1, shape (n,), g above 1; the
+            covariance then allows for rows of one cluster that are alike (Liang K.-Y., Zeger
+            S. L., Biometrika 73:13-22, 1986). Defaults to independent rows.
 
     Returns:
         The fit, or None where there is no finite maximum (separation, collinear rows).
@@ -45,8 +69,7 @@ def fit_logistic(
     coefficients = np.zeros(design.shape[0])
     loss = _loss(base, targets)
     for _ in range(_STEPS):
-        eta = coefficients @ design + base
-        p = 1 / (1 + np.exp(-np.clip(eta, -700, 700)))
+        p = sigmoid(coefficients @ design + base)
         gradient = design @ (targets - p)
         information = (design * (p * (1 - p))) @ design.T
         try:
@@ -68,13 +91,28 @@ def fit_logistic(
             break
     else:
         return None
-    eta = coefficients @ design + base
-    p = 1 / (1 + np.exp(-np.clip(eta, -700, 700)))
+    p = sigmoid(coefficients @ design + base)
     information = (design * (p * (1 - p))) @ design.T
     if np.linalg.cond(information) > 1e12 or loss < 1e-6 * targets.size:
         return None
     covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
+    if clusters is not None:
+        covariance = covariance @ _meat(design * (targets - p), clusters) @ covariance
     return LogisticFit(coefficients=coefficients, covariance=covariance)
+
+
+def cluster_sums(values: Floats, clusters: Ints) -> Floats:
+    """Sums of ``values`` (n,) over the rows of each cluster, shape (g,)."""
+    return np.asarray(np.bincount(clusters, weights=values), dtype=np.float64)
+
+
+def _meat(scores: Floats, clusters: Ints) -> Floats:
+    """Covariance of the summed scores (k, n), with the usual small-sample factor."""
+    k, n = scores.shape
+    sums = np.stack([cluster_sums(row, clusters) for row in scores])
+    g = sums.shape[1]
+    factor = g / (g - 1) * (n - 1) / (n - k)
+    return np.asarray(factor * sums @ sums.T, dtype=np.float64)
 
 
 def _loss(eta: Floats, targets: Floats) -> float:

@@ -1,4 +1,4 @@
-"""Discrimination: ROC, AUC with intervals, average precision, sensitivity at a specificity.
+"""Discrimination: ROC, AUC whole and partial, sensitivity and specificity at each other.
 
 Everywhere a row is called positive when its score is >= the threshold.
 """
@@ -6,11 +6,12 @@ Everywhere a row is called positive when its score is >= the threshold.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from nodulenet.errors import UsageError
 from nodulenet.evaluation.arrays import (
     Bools,
     Floats,
@@ -21,6 +22,10 @@ from nodulenet.evaluation.arrays import (
 from nodulenet.evaluation.confusion import Confusion, confusion
 from nodulenet.evaluation.interval import LEVEL, Interval, normal_quantile
 
+# Numbers, or arrays of them for many resamples at once.
+AnyFloats = TypeVar("AnyFloats", float, Floats)
+
+_ROUNDING = 1e-9
 SEPARATED = (
     "the classes are perfectly separated: this method gives an interval of zero width, "
     "which says nothing"
@@ -75,6 +80,25 @@ class DelongResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartialAuc:
+    """Area under the left part of a ROC curve.
+
+    Attributes:
+        max_fpr: The false-positive rate (1 - specificity) at which the curve is cut.
+        area: From 0 to ``max_fpr``.
+        standardized: 1 for a perfect score and 0.5 for chance, whatever ``max_fpr``.
+    """
+
+    max_fpr: float
+    area: float
+    standardized: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"max_fpr": self.max_fpr, "area": self.area, "standardized": self.standardized}
+
+
+@dataclass(frozen=True, kw_only=True)
 class FixedSpecificity:
     """Sensitivity where the specificity is at least a target.
 
@@ -88,14 +112,28 @@ class FixedSpecificity:
     threshold: float
     confusion: Confusion
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, level: float = LEVEL) -> dict[str, Any]:
         """JSON-ready: target, threshold, sensitivity and specificity with Wilson intervals."""
-        return {
-            "target": self.target,
-            "threshold": self.threshold,
-            "sensitivity": self.confusion.proportion("sensitivity"),
-            "specificity": self.confusion.proportion("specificity"),
-        }
+        return _at_threshold(self, level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedSensitivity:
+    """Specificity where the sensitivity is at least a target.
+
+    Attributes:
+        target: The sensitivity asked for.
+        threshold: The highest score that reaches it; above all scores for a target of 0.
+        confusion: The counts there.
+    """
+
+    target: float
+    threshold: float
+    confusion: Confusion
+
+    def to_dict(self, *, level: float = LEVEL) -> dict[str, Any]:
+        """JSON-ready: target, threshold, sensitivity and specificity with Wilson intervals."""
+        return _at_threshold(self, level)
 
 
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
@@ -174,18 +212,42 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
     )
 
 
-def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Mean precision weighted by the gain in recall, without interpolation.
+def partial_auc(
+    labels: npt.ArrayLike, scores: npt.ArrayLike, *, max_fpr: float = 0.1
+) -> PartialAuc:
+    """Area under the ROC curve where the false-positive rate is at most ``max_fpr``.
+
+    The curve is cut on the straight line between its points, as a tie of positives and negatives
+    leaves open which of them comes first.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Finite numbers, shape (n,).
+        max_fpr: Upper end of the false-positive rate, above 0 and at most 1. Defaults to 0.1.
 
     Raises:
-        PredictionsError: no positive row, or values that are not allowed.
+        UsageError: ``max_fpr`` is not in that range.
+        PredictionsError: one class only, or values that are not allowed.
+
+    Source: McClish D. K., Medical Decision Making 9:190-195, 1989; scikit-learn's
+    ``roc_auc_score(max_fpr=...)`` gives the same standardised area.
+
+    Example:
+        >>> partial_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], max_fpr=0.5).area
+        0.25
     """
+    check_max_fpr(max_fpr)
     y = check_labels(labels)
     s = check_scores(scores, y.size)
-    positives, _ = check_both_classes(y, "Average precision")
-    _, true_positives, false_positives = counts_by_threshold(y, s)
-    precision = true_positives / (true_positives + false_positives)
-    return float(np.sum(np.diff(true_positives, prepend=0.0) * precision) / positives)
+    check_both_classes(y, "A partial AUC")
+    curve = roc_curve(y, s)
+    x, height = curve.false_positive_rate, curve.sensitivity
+    stop = int(np.searchsorted(x, max_fpr, side="right"))
+    at_cut = np.interp(max_fpr, x[stop - 1 : stop + 1], height[stop - 1 : stop + 1])
+    area = float(np.trapezoid(np.append(height[:stop], at_cut), x=np.append(x[:stop], max_fpr)))
+    return PartialAuc(
+        max_fpr=max_fpr, area=area, standardized=float(standardized_area(area, max_fpr))
+    )
 
 
 def sensitivity_at_specificity(
@@ -202,14 +264,42 @@ def sensitivity_at_specificity(
         specificity: Target in 0..1. Defaults to 0.9.
 
     Raises:
+        UsageError: the target is not in 0..1.
         PredictionsError: one class only, or values that are not allowed.
     """
+    check_target("specificity", specificity)
     y = check_labels(labels)
     s = check_scores(scores, y.size)
     check_both_classes(y, "Sensitivity at a specificity")
     threshold = specificity_threshold(y, s, specificity)
     return FixedSpecificity(
         target=specificity, threshold=threshold, confusion=confusion(y, s, threshold)
+    )
+
+
+def specificity_at_sensitivity(
+    labels: npt.ArrayLike, scores: npt.ArrayLike, *, sensitivity: float = 0.9
+) -> FixedSensitivity:
+    """The highest specificity with at least the given sensitivity.
+
+    As in :func:`sensitivity_at_specificity` the threshold is found on the same rows.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: Finite numbers, shape (n,).
+        sensitivity: Target in 0..1. Defaults to 0.9.
+
+    Raises:
+        UsageError: the target is not in 0..1.
+        PredictionsError: one class only, or values that are not allowed.
+    """
+    check_target("sensitivity", sensitivity)
+    y = check_labels(labels)
+    s = check_scores(scores, y.size)
+    check_both_classes(y, "Specificity at a sensitivity")
+    threshold = sensitivity_threshold(y, s, sensitivity)
+    return FixedSensitivity(
+        target=sensitivity, threshold=threshold, confusion=confusion(y, s, threshold)
     )
 
 
@@ -226,11 +316,73 @@ def specificity_threshold(labels: Bools, scores: Floats, target: float) -> float
     """The lowest score whose specificity is >= ``target``; just above all scores if none."""
     thresholds, _, false_positives = counts_by_threshold(labels, scores)
     negatives = float(np.sum(~labels))
-    # The tolerance keeps 0.9 of 10 rows from being missed by a rounding of 1 - 0.9.
-    reached = np.flatnonzero(false_positives <= negatives * (1 - target) + 1e-9)
+    reached = np.flatnonzero(false_positives <= most_false_positives(negatives, target))
     if reached.size == 0:
-        return float(np.nextafter(scores.max(), np.inf))
+        return above_all(scores)
     return float(thresholds[reached[-1]])
+
+
+def sensitivity_threshold(labels: Bools, scores: Floats, target: float) -> float:
+    """The highest score whose sensitivity is >= ``target``; just above all scores for 0."""
+    thresholds, true_positives, _ = counts_by_threshold(labels, scores)
+    fewest = fewest_true_positives(float(np.sum(labels)), target)
+    if fewest <= 0:
+        return above_all(scores)
+    return float(thresholds[int(np.argmax(true_positives >= fewest))])
+
+
+def above_all(scores: Floats) -> float:
+    """The lowest threshold at which nothing is called positive; finite, as JSON wants it."""
+    return float(np.nextafter(scores.max(), np.inf))
+
+
+# The tolerance keeps 0.9 of 10 rows from being missed by a rounding of 1 - 0.9.
+def most_false_positives(negatives: AnyFloats, specificity: float) -> AnyFloats:
+    """How many false positives a specificity allows."""
+    return negatives * (1 - specificity) + _ROUNDING
+
+
+def fewest_true_positives(positives: AnyFloats, sensitivity: float) -> AnyFloats:
+    """How many true positives a sensitivity needs."""
+    return positives * sensitivity - _ROUNDING
+
+
+def standardized_area(area: AnyFloats, max_fpr: float) -> AnyFloats:
+    """McClish's partial area: 1 for a perfect score, 0.5 for chance."""
+    chance = max_fpr**2 / 2
+    return 0.5 * (1 + (area - chance) / (max_fpr - chance))
+
+
+def check_max_fpr(max_fpr: float) -> None:
+    """Refuses an upper end of the partial AUC that is not above 0 and at most 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 < max_fpr <= 1:
+        raise UsageError(
+            f"partial AUC: max_fpr {max_fpr} is not above 0 and at most 1; give the highest "
+            "false-positive rate of interest, e.g. 0.1"
+        )
+
+
+def check_target(name: str, target: float) -> None:
+    """Refuses a sensitivity or specificity that is not in 0..1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 <= target <= 1:
+        raise UsageError(f"{name} {target} is not in 0..1; give a share, e.g. 0.9 for 90 %")
+
+
+def _at_threshold(point: FixedSpecificity | FixedSensitivity, level: float) -> dict[str, Any]:
+    return {
+        "target": point.target,
+        "threshold": point.threshold,
+        "sensitivity": point.confusion.proportion("sensitivity", level=level),
+        "specificity": point.confusion.proportion("specificity", level=level),
+    }
 
 
 def _covariance(values: Floats) -> Floats:

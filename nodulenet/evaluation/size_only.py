@@ -1,6 +1,8 @@
 """The size-only row: how far the diameter alone gets, beside every model.
 
-On nodule data size explains most of what a model can reach, so no figure stands without it.
+On nodule data size explains most of what a model can reach, so no figure stands without it. It
+gets the figures that a model gets. The diameter is no probability; to ask what its Brier score and
+calibration would be, it is made into one by a logistic regression fitted on inner rows.
 """
 
 from __future__ import annotations
@@ -10,111 +12,311 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nodulenet.evaluation.bootstrap import auc_bootstrap
+from nodulenet.config.schema import OperatingPointConfig
+from nodulenet.evaluation.arrays import Floats
+from nodulenet.evaluation.bootstrap import auc_bootstrap, metric_intervals
+from nodulenet.evaluation.calibration import brier, calibration_measures
 from nodulenet.evaluation.compare import auc_difference
+from nodulenet.evaluation.discrimination import over_folds
 from nodulenet.evaluation.interval import LEVEL
+from nodulenet.evaluation.logistic import fit_logistic, sigmoid
+from nodulenet.evaluation.precision_recall import average_precision
 from nodulenet.evaluation.roc import (
     auc,
-    average_precision,
     delong,
+    partial_auc,
     sensitivity_at_specificity,
+    specificity_at_sensitivity,
 )
+from nodulenet.evaluation.thresholds import table_operating_points
 
 # With a diameter for fewer than this share of a class, having one is itself the answer.
 MINIMUM_SHARE = 0.5
-FIXED_SPECIFICITY = 0.9
+_RANK_METRICS = (
+    "average_precision",
+    "partial_auc",
+    "sensitivity_at_specificity",
+    "specificity_at_sensitivity",
+)
 
 
 def size_only(
     rows: pd.DataFrame,
     *,
+    inner: pd.DataFrame | None = None,
     column: str = "diameter_mm",
     n_bootstrap: int = 2000,
     seed: int = 0,
     level: float = LEVEL,
+    max_fpr: float = 0.1,
+    specificity: float = 0.9,
+    sensitivity: float = 0.9,
 ) -> dict[str, Any]:
-    """Rank metrics of one column taken as the score, and the models beside it on the same rows.
+    """The metrics of one column taken as the score, and the models beside it on the same rows.
 
     Args:
         rows: Outer rows of a validated predictions table, with one or several models.
+        inner: Its inner rows. The threshold (Youden) and the logistic regression of each fold are
+            fitted on them. Defaults to none.
         column: The column; empty, zero and negative values count as unknown. Defaults to
             ``"diameter_mm"``.
         n_bootstrap: Resamples of the patients. Defaults to 2000.
         seed: Root seed. Defaults to 0.
         level: Confidence level. Defaults to 0.95.
+        max_fpr: Upper end of the partial AUC. Defaults to 0.1.
+        specificity: At which sensitivity is stated. Defaults to 0.9.
+        sensitivity: At which specificity is stated. Defaults to 0.9.
 
     Returns:
-        JSON-ready. ``available`` False and ``why`` where the row would mislead: no such column,
-        or the size known for less than half of a class (a LUNA16 candidate has a diameter only
-        where it is a nodule, so that its presence gives the label away).
+        JSON-ready: the counts, the rank metrics of :func:`rank_metrics`, ``folds`` and
+        ``over_folds`` (each fold by itself and their spread), ``operating_points``,
+        ``calibration`` (Brier score with interval and all measures of the logistic regression's
+        probabilities, or why there are none) and ``comparisons`` (each model minus the size).
+        ``available`` False and ``why`` where the row would mislead: no such column, or the size
+        known for less than half of a class (a LUNA16 candidate has a diameter only where it is a
+        nodule, so that its presence gives the label away).
+
+    Source of the logistic regression: one term, ln of the size; Cox D. R., J. R. Stat. Soc. B
+    20:215-242, 1958.
+
+    Example:
+        >>> table = pd.DataFrame(
+        ...     {"finding_id": list("abcd"), "patient_id": list("abcd"), "fold": 0, "model": "m",
+        ...      "label": [0, 0, 1, 1], "probability": 0.5, "diameter_mm": [4.0, 7.0, 6.0, 12.0]})
+        >>> size_only(table, n_bootstrap=100)["auc"]["value"]
+        0.75
     """
     if column not in rows.columns:
         return {"available": False, "column": column, "why": f"there is no column {column!r}"}
+    rows = _with_numbers(rows, column)
     findings = rows.drop_duplicates("finding_id")
-    known = findings[column].gt(0) & np.isfinite(findings[column])
-    counts = {
-        "available": True,
-        "column": column,
+    known = known_sizes(findings, column)
+    facts = {"available": True, "column": column} | known_counts(findings, known)
+    why = why_misleading(findings, known, column)
+    if why:
+        return facts | {"available": False, "why": why}
+
+    measured = findings[known]
+    sampling: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "level": level}
+    targets: dict[str, Any] = {
+        "max_fpr": max_fpr,
+        "specificity": specificity,
+        "sensitivity": sensitivity,
+    }
+    # A finding is once in a fold, but in one fold of every repetition.
+    of_folds = _measured(rows, column).drop_duplicates(["finding_id", "fold"])
+    of_folds = of_folds.reset_index(drop=True)
+    fitted_on = _inner_of_folds(inner, column)
+    calibration, probability = _as_probability(of_folds, fitted_on, column, sampling)
+    folds = _per_fold(of_folds, column, probability)
+    points = table_operating_points(
+        fitted_on, of_folds, [OperatingPointConfig(kind="youden")], score=column
+    )
+    return (
+        facts
+        | {"patients": int(measured["patient_id"].nunique())}
+        | rank_metrics(measured, measured[column].to_numpy(np.float64), **sampling, **targets)
+        | {
+            "folds": folds,
+            "over_folds": over_folds(folds),
+            "operating_points": [point.to_dict(level=level) for point in points],
+            "calibration": calibration,
+            "comparisons": comparisons(rows, column, sampling),
+        }
+    )
+
+
+def rank_metrics(
+    findings: pd.DataFrame,
+    scores: Floats,
+    *,
+    n_bootstrap: int,
+    seed: int,
+    level: float,
+    max_fpr: float = 0.1,
+    specificity: float = 0.9,
+    sensitivity: float = 0.9,
+) -> dict[str, Any]:
+    """What a score that is no model's reaches as a ranking, under the names a model's has.
+
+    Args:
+        findings: ``label`` and ``patient_id``, both classes, n rows.
+        scores: Finite, larger for positives, shape (n,).
+        n_bootstrap: Resamples of the patients.
+        seed: Root seed.
+        level: Confidence level.
+        max_fpr: Upper end of the partial AUC. Defaults to 0.1.
+        specificity: At which sensitivity is stated. Defaults to 0.9.
+        sensitivity: At which specificity is stated. Defaults to 0.9.
+
+    Returns:
+        ``auc, partial_auc, average_precision, average_precision_interval,
+        sensitivity_at_specificity, specificity_at_sensitivity``, as in the ``pooled`` metrics of
+        a model.
+    """
+    label, patients = findings["label"].to_numpy(), findings["patient_id"].to_numpy()
+    sampling: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "level": level}
+    limits = metric_intervals(
+        label,
+        scores,
+        patients,
+        _RANK_METRICS,
+        max_fpr=max_fpr,
+        specificity=specificity,
+        sensitivity=sensitivity,
+        **sampling,
+    )
+    result = delong(label, scores)
+    at_specificity = sensitivity_at_specificity(label, scores, specificity=specificity)
+    at_sensitivity = specificity_at_sensitivity(label, scores, sensitivity=sensitivity)
+
+    def bootstrapped(name: str) -> dict[str, Any]:
+        return {"patient_bootstrap": limits[name].to_dict()}
+
+    return {
+        "auc": {
+            "value": float(result.aucs[0]),
+            "patient_bootstrap": auc_bootstrap(label, scores, patients, **sampling).to_dict(),
+            "delong": result.interval(level=level).to_dict(),
+        },
+        "partial_auc": partial_auc(label, scores, max_fpr=max_fpr).to_dict()
+        | bootstrapped("partial_auc"),
+        "average_precision": average_precision(label, scores),
+        "average_precision_interval": limits["average_precision"].to_dict(),
+        "sensitivity_at_specificity": at_specificity.to_dict(level=level)
+        | bootstrapped("sensitivity_at_specificity"),
+        "specificity_at_sensitivity": at_sensitivity.to_dict(level=level)
+        | bootstrapped("specificity_at_sensitivity"),
+    }
+
+
+def known_sizes(rows: pd.DataFrame, column: str) -> pd.Series[bool]:
+    """Where a size is known: a finite number above 0."""
+    return (rows[column] > 0) & np.isfinite(rows[column])
+
+
+def known_counts(findings: pd.DataFrame, known: pd.Series[bool]) -> dict[str, int]:
+    """For how many findings, and how many of each class, the size is known."""
+    return {
         "findings": len(findings),
         "with_size": int(known.sum()),
         "without_size": int((~known).sum()),
         "positives_with_size": int((known & (findings["label"] == 1)).sum()),
         "negatives_with_size": int((known & (findings["label"] == 0)).sum()),
     }
+
+
+def why_misleading(findings: pd.DataFrame, known: pd.Series[bool], what: str) -> str:
+    """Why a score that is known for some findings only must not be evaluated, or nothing."""
     for label, word in ((1, "positive"), (0, "negative")):
         of_class = findings["label"] == label
-        total, with_size = int(of_class.sum()), int((known & of_class).sum())
-        if with_size == 0 or with_size < MINIMUM_SHARE * total:
-            why = (
-                f"{column} is known for {with_size} of {total} {word} findings, so that a "
-                "comparison by size would compare who was measured, not how large they are"
+        total, with_it = int(of_class.sum()), int((known & of_class).sum())
+        if with_it == 0 or with_it < MINIMUM_SHARE * total:
+            return (
+                f"{what} is known for {with_it} of {total} {word} findings, so that a "
+                "comparison would compare who was measured, not what was found"
             )
-            return counts | {"available": False, "why": why}
-
-    measured = findings[known]
-    label, size = measured["label"].to_numpy(), measured[column].to_numpy(dtype=np.float64)
-    patients = measured["patient_id"].to_numpy()
-    bootstrap: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "level": level}
-    result = delong(label, size)
-    return counts | {
-        "patients": int(measured["patient_id"].nunique()),
-        "auc": {
-            "value": float(result.aucs[0]),
-            "patient_bootstrap": auc_bootstrap(label, size, patients, **bootstrap).to_dict(),
-            "delong": result.interval(level=level).to_dict(),
-        },
-        "average_precision": average_precision(label, size),
-        "sensitivity_at_specificity": sensitivity_at_specificity(
-            label, size, specificity=FIXED_SPECIFICITY
-        ).to_dict(),
-        "folds": _per_fold(measured, column),
-        "comparisons": [
-            _against(str(model), part, column, bootstrap)
-            for model, part in rows.groupby("model", sort=False)
-        ],
-    }
+    return ""
 
 
-def _per_fold(measured: pd.DataFrame, column: str) -> list[dict[str, Any]]:
+def comparisons(rows: pd.DataFrame, column: str, sampling: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each model minus the column, on the rows of the model where the column is known."""
     return [
-        {
-            "fold": int(str(fold)),
-            "auc": auc(part["label"], part[column]) if part["label"].nunique() > 1 else None,
-        }
-        for fold, part in measured.groupby("fold", sort=True)
+        _against(str(model), part, column, sampling)
+        for model, part in rows.groupby("model", sort=False)
     ]
 
 
+def _measured(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    return rows[known_sizes(rows, column)]
+
+
+def _inner_of_folds(inner: pd.DataFrame | None, column: str) -> pd.DataFrame:
+    """Inner rows with a size, each finding once in a fold (every model has the same)."""
+    if inner is None or column not in inner.columns:
+        return pd.DataFrame({"finding_id": [], "fold": [], "label": [], column: []})
+    return _measured(_with_numbers(inner, column), column).drop_duplicates(["finding_id", "fold"])
+
+
+def _with_numbers(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The column as float64; text that is no number is unknown."""
+    return rows.assign(**{column: pd.to_numeric(rows[column], errors="coerce").astype("float64")})
+
+
+def _as_probability(
+    outer: pd.DataFrame, inner: pd.DataFrame, column: str, sampling: dict[str, Any]
+) -> tuple[dict[str, Any], pd.Series[Any]]:
+    """Brier score and calibration of the size, and its probability (NaN in folds left out)."""
+    fits: dict[str, dict[str, Any]] = {}
+    left_out: list[int] = []
+    probability = pd.Series(np.nan, index=outer.index, dtype=np.float64)
+    for key, part in outer.groupby("fold", sort=True):
+        own = inner[inner["fold"] == key]
+        fit = None
+        if own["label"].nunique() > 1:
+            logs = np.log(own[column].to_numpy(np.float64))
+            design = np.stack([logs, np.ones(len(own))])
+            fit = fit_logistic(design, own["label"].to_numpy(np.float64))
+        if fit is None:
+            left_out.append(int(str(key)))
+            continue
+        slope, intercept = (float(value) for value in fit.coefficients)
+        fits[str(key)] = {"slope": slope, "intercept": intercept, "rows": len(own)}
+        sizes = part[column].to_numpy(np.float64)
+        probability[part.index] = sigmoid(slope * np.log(sizes) + intercept)
+    content: dict[str, Any] = {
+        "what": f"logistic regression of the label on ln {column}, fitted on the inner rows of "
+        "each fold and applied to its outer rows",
+        "fits": fits,
+        "folds_left_out": left_out,
+    }
+    if not fits:
+        why = (
+            f"there are no inner rows with a {column}"
+            if inner.empty
+            else "no fold has inner rows to fit it on: both classes, with sizes that overlap"
+        )
+        return {"available": False, "why": why} | content, probability
+    used = outer[probability.notna()]
+    label, values = used["label"].to_numpy(), probability[used.index].to_numpy()
+    patients = used["patient_id"].to_numpy()
+    interval = metric_intervals(label, values, patients, ("brier",), **sampling)["brier"]
+    measures = calibration_measures(label, values, patients=patients, level=sampling["level"])
+    return (
+        {"available": True} | content | measures | {"brier_interval": interval.to_dict()},
+        probability,
+    )
+
+
+def _per_fold(
+    measured: pd.DataFrame, column: str, probability: pd.Series[Any]
+) -> list[dict[str, Any]]:
+    folds = []
+    for fold, part in measured.groupby("fold", sort=True):
+        both = part["label"].nunique() > 1
+        own = probability[part.index]
+        content: dict[str, Any] = {
+            "fold": int(str(fold)),
+            "rows": len(part),
+            "patients": int(part["patient_id"].nunique()),
+            "positives": int(part["label"].sum()),
+            "auc": auc(part["label"], part[column]) if both else None,
+            "average_precision": average_precision(part["label"], part[column]) if both else None,
+            "brier": brier(part["label"], own) if own.notna().all() else None,
+        }
+        folds.append(content if both else content | {"note": "no AUC: one class only"})
+    return folds
+
+
 def _against(
-    model: str, rows: pd.DataFrame, column: str, bootstrap: dict[str, Any]
+    model: str, rows: pd.DataFrame, column: str, sampling: dict[str, Any]
 ) -> dict[str, Any]:
-    """The model minus the size, on the rows of the model that have a size."""
-    part = rows[rows[column].gt(0) & np.isfinite(rows[column])]
+    part = _measured(rows, column)
     facts = {"first": model, "second": column, "rows": len(part)}
     if part["label"].nunique() < 2:
         why = "the rows with a size do not hold both classes"
         return facts | {"available": False, "why": why}
     result = auc_difference(
-        part["label"], part["probability"], part[column], part["patient_id"], **bootstrap
+        part["label"], part["probability"], part[column], part["patient_id"], **sampling
     )
     return facts | {"available": True} | result.to_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ _NUMBER_COLUMNS = ("diameter_mm", "x_lps_mm", "y_lps_mm", "z_lps_mm")
 
 
 def read_predictions(
-    source: str | os.PathLike[str] | pd.DataFrame, *, source_name: str | None = None
+    source: str | os.PathLike[str] | pd.DataFrame,
+    *,
+    source_name: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Reads and validates a table of predictions.
 
@@ -34,6 +38,8 @@ def read_predictions(
     Args:
         source: Path of a CSV file, or a data frame (which is not changed).
         source_name: How messages call the table. Defaults to the path, or "the table".
+        columns: Our name -> the name in the table, e.g. ``{"probability": "score"}``; a column
+            that already has our name is then set aside. Defaults to our names.
 
     Returns:
         A new data frame with a fresh index: ``finding_id, patient_id, model, split`` str,
@@ -56,8 +62,9 @@ def read_predictions(
     else:
         path = Path(source)
         name = source_name or str(path)
-        table = _read_csv(path, name)
+        table = _read_csv(path, name, columns or {})
         notes = []
+    table = _renamed(table, columns or {}, name)
     for column in ("label", "probability"):
         if column not in table.columns:
             raise PredictionsError(
@@ -101,14 +108,45 @@ def outer_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _read_csv(path: Path, name: str) -> pd.DataFrame:
+def join_findings(predictions: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """Adds what is known of the findings to their predictions, for subgroups and the like.
+
+    Args:
+        predictions: Of :func:`read_predictions`.
+        findings: ``finding_id`` (once each) and further columns; those that the predictions have
+            already are left as they are there.
+
+    Returns:
+        A new table with the same rows in the same order.
+    """
+    new = [c for c in findings.columns if c not in predictions.columns]
+    unique = findings.drop_duplicates("finding_id")
+    joined = predictions.merge(unique[["finding_id", *new]], on="finding_id", how="left")
+    joined.attrs.update(predictions.attrs)
+    return joined
+
+
+def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    for ours, theirs in columns.items():
+        if theirs not in table.columns:
+            raise PredictionsError(
+                f"{name}: column {theirs!r}, named for {ours}, is missing (found: "
+                f"{', '.join(map(str, table.columns)) or 'none'}); correct the name"
+            )
+    aside = [ours for ours, theirs in columns.items() if ours != theirs and ours in table.columns]
+    back = {theirs: ours for ours, theirs in columns.items()}
+    return table.drop(columns=aside).rename(columns=back)
+
+
+def _read_csv(path: Path, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     if not path.is_file():
         raise PredictionsError(
             f"{name}: no such file; give a CSV with the columns label, probability"
         )
     try:
         # From pandas 3.1 on numbers are read to the last digit; before, ties were made and broken.
-        return pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, str))
+        texts = [columns.get(column, column) for column in _TEXT_COLUMNS]
+        return pd.read_csv(path, dtype=dict.fromkeys(texts, str))
     except pd.errors.EmptyDataError as error:
         raise PredictionsError(
             f"{name}: the file is empty; expected a CSV with a header"

@@ -1,13 +1,12 @@
 """The bundle: everything that a new scan's answer needs, in one directory.
 
 ``bundle.json`` lists the fold models with their hashes, the PatchSpec, the value scale, the
-calibration and what a probability means. A run directory holds one, so a run can be asked as it
-is.
+calibration, what a probability means and, as keyed hashes, whom training saw. A run directory
+holds one, so a run can be asked as it is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,19 @@ from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import MedMnistSource, PatchArchiveSource, Source
 from nodulenet.errors import BundleError, ConfigError
+from nodulenet.inference.identities import (
+    has_patient_ids,
+    identity_hashes,
+    scan_uids,
+    shared_identities,
+)
 from nodulenet.patches.values import Values
+from nodulenet.versions import file_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nodulenet.evaluation.calibration import PlattCalibration
+    from nodulenet.evaluation.calibrators import PlattCalibration
     from nodulenet.training.run import Run
 
 FORMAT = 1
@@ -41,6 +47,7 @@ class BundledModel:
     """One model of the bundle: its fold models and how their mean is calibrated."""
 
     key: str
+    registry_name: str
     files: tuple[str, ...]
     hashes: tuple[str, ...]
     calibration: PlattCalibration | None
@@ -51,11 +58,16 @@ class Bundle:
 
     Attributes:
         path: its directory.
+        name: that of its training configuration.
+        hash: of ``bundle.json``, which lists the hashes of the models.
         spec: what patches the models expect, windows included.
         values: the scale between source values and the int16 that models were trained on.
         label_meaning: candidate, reader_rating or outcome.
         models: by key, in the order of the configuration; the first is the default.
-        training: what it was trained on (source, counts).
+        training: what it comes from: ``source``, counts of what was held out, and of all in the
+            folds (``run``) with ``patients_hash`` and ``scans_hash`` of
+            :mod:`nodulenet.inference.identities` (None where the source has no ids that mean
+            anything elsewhere). Older bundles lack the last three.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -67,6 +79,8 @@ class Bundle:
         self.path = Path(path)
         content = _read(self.path)
         try:
+            self.name = str(content.get("name", self.path.name))
+            self.hash = file_hash(self.path / FILE)
             self.spec = PatchSpec.model_validate(content["spec"])
             self.values = Values(**content["values"])
             self.label_meaning: str = content["label_meaning"]
@@ -74,6 +88,7 @@ class Bundle:
             self.models = {
                 key: BundledModel(
                     key,
+                    m.get("registry_name", key),
                     tuple(m["files"]),
                     tuple(m["hashes"]),
                     _calibration(m["calibration"]),
@@ -82,6 +97,8 @@ class Bundle:
             }
             if not self.models or self.label_meaning not in MEANINGS or self.prevalence < 0:
                 raise ValueError("no models, or an unknown label_meaning")
+            for name in ("patients_hash", "scans_hash"):
+                shared_identities((), self.training.get(name))
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise BundleError(
                 f"{self.path / FILE}: is not whole ({type(error).__name__}: {error}); write it "
@@ -154,7 +171,7 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
     The mean of the fold models is calibrated on all out-of-fold predictions (Platt); that very
     ensemble was never itself tested, each of its members was.
     """
-    from nodulenet.evaluation.calibration import fit_platt
+    from nodulenet.evaluation.calibrators import fit_platt
     from nodulenet.training.run import Unit
 
     models: dict[str, Any] = {}
@@ -191,6 +208,7 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
                 "findings": len(outer),
                 "positives": int(outer["label"].sum()),
                 "patients": int(outer["patient_id"].nunique()),
+                **_who_took_part(run, predictions),
             },
             "intended_use": "research use only",
         },
@@ -207,14 +225,32 @@ def _archive_facts(source: Source) -> dict[str, Any]:
     return {}
 
 
-def file_hash(file: Path) -> str:
-    """BLAKE2 hash of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def _who_took_part(run: Run, predictions: pd.DataFrame) -> dict[str, Any]:
+    """Everybody in ``folds.csv``, those who were never held out included."""
+    import pandas as pd
+
+    folds = pd.read_csv(run.path / "folds.csv", dtype={"finding_id": str, "patient_id": str})
+    once = folds.drop_duplicates("finding_id")
+    content: dict[str, Any] = {
+        "run": {
+            "findings": len(once),
+            "positives": int(once["label"].sum()),
+            "patients": int(once["patient_id"].nunique()),
+        },
+        "patients_hash": None,
+        "scans_hash": None,
+    }
+    if has_patient_ids(run.config.source):
+        findings = run.findings()
+        scans = predictions if findings is None else findings
+        names = list(scans["scan_id"].dropna()) if "scan_id" in scans.columns else []
+        content["patients_hash"] = identity_hashes(folds["patient_id"])
+        content["scans_hash"] = identity_hashes(scan_uids(names))
+    return content
 
 
 def _calibration(content: dict[str, Any] | None) -> PlattCalibration | None:
-    from nodulenet.evaluation.calibration import PlattCalibration
+    from nodulenet.evaluation.calibrators import PlattCalibration
 
     return PlattCalibration.from_dict(content) if content else None
 

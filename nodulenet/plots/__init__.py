@@ -9,23 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nodulenet.plots.calibration import calibration_figure, score_distribution_figure
-    from nodulenet.plots.forest import interval_figure
+    from nodulenet.plots.calibration import (
+        calibration_figure,
+        recalibration_figure,
+        score_distribution_figure,
+    )
+    from nodulenet.plots.difference import difference_figure
+    from nodulenet.plots.forest import forest_figure, interval_figure
     from nodulenet.plots.froc import froc_figure
     from nodulenet.plots.learning import learning_curves_figure
     from nodulenet.plots.montage import montage_figure
     from nodulenet.plots.planes import planes_figure
+    from nodulenet.plots.precision_recall import precision_recall_figure
     from nodulenet.plots.render import figure_svg, save_figure, save_png
-    from nodulenet.plots.roc import roc_figure
+    from nodulenet.plots.roc import OperatingMark, roc_figure
 
 _HOMES = {
+    "OperatingMark": "roc",
     "calibration_figure": "calibration",
+    "difference_figure": "difference",
     "figure_svg": "render",
+    "forest_figure": "forest",
     "froc_figure": "froc",
     "interval_figure": "forest",
     "learning_curves_figure": "learning",
     "montage_figure": "montage",
     "planes_figure": "planes",
+    "precision_recall_figure": "precision_recall",
+    "recalibration_figure": "calibration",
     "roc_figure": "roc",
     "save_figure": "render",
     "save_png": "render",
@@ -33,13 +44,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "OperatingMark",
     "calibration_figure",
+    "difference_figure",
     "figure_svg",
+    "forest_figure",
     "froc_figure",
     "interval_figure",
     "learning_curves_figure",
     "montage_figure",
     "planes_figure",
+    "precision_recall_figure",
+    "recalibration_figure",
     "roc_figure",
     "save_figure",
     "save_png",

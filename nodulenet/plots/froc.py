@@ -33,7 +33,7 @@ def froc_figure(
         ax: Axes to draw on. Defaults to a new figure.
 
     Returns:
-        The figure.
+        The figure; artists of curve i have the gid ``series-<i>-...``.
     """
     figure, ax = axes_for(ax, width=4.2, height=3.1)
     for index, (name, curve) in enumerate(curves.items()):
@@ -41,7 +41,13 @@ def froc_figure(
         band = curve.dropna(subset=["low", "high"])
         if len(band):
             ax.fill_between(
-                band["fp_rate"], band["low"], band["high"], color=colour, alpha=0.15, linewidth=0
+                band["fp_rate"],
+                band["low"],
+                band["high"],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+                gid=f"series-{index}-band",
             )
         ax.plot(
             curve["fp_rate"],
@@ -50,6 +56,19 @@ def froc_figure(
             linestyle=dashes,
             linewidth=LINE_WIDTH,
             label=literal((labels or {}).get(name, name)),
+            gid=f"series-{index}-curve",
+        )
+        counted = curve[curve["fp_rate"].isin(FP_RATES)]
+        ax.plot(
+            counted["fp_rate"],
+            counted["sensitivity"],
+            color=colour,
+            marker="o",
+            markersize=3.2,
+            linestyle="none",
+            gid=f"series-{index}-rates",
+            # The dots at the ends of the axis are drawn whole.
+            clip_on=False,
         )
     ax.set_xscale("log", base=2)
     ax.set_xlim(FP_RATES[0], FP_RATES[-1])

@@ -10,8 +10,30 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nodulenet.config.meaning import MEANINGS, LabelMeaning, Meaning
+from nodulenet.config.meaning import MEANINGS, NO_MEANING, UNSTATED, LabelMeaning, Meaning
 from nodulenet.errors import UsageError
+
+Pixels = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """One plane of a patch, as it is looked at: rows from top to bottom.
+
+    Attributes:
+        name: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
+        image_hu: HU, shape (rows, columns).
+        spacing_mm: Pixel size (across, down).
+        saliency: -1..1, of the image's shape. Defaults to none.
+    """
+
+    name: Literal["axial", "coronal", "sagittal"]
+    image_hu: Pixels
+    spacing_mm: tuple[float, float]
+    saliency: npt.NDArray[np.floating[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        _check_picture(f"{self.name} plane", self.image_hu, self.saliency)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +46,42 @@ class GalleryItem:
         kind: ``"mistake"`` or ``"success"``.
         caption: ``label`` (0 or 1) and ``probability``, and what else is known: ``model,
             finding_id, fold, diameter_mm`` ...
+        saliency: What the model looked at, -1..1, of the image's shape. Defaults to none.
+        planes: Of a 3D patch: axial, coronal and sagittal plane, of
+            :func:`nodulenet.report.gallery.planes_of`. Defaults to none.
     """
 
-    image_hu: npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
+    image_hu: Pixels
     spacing_mm: tuple[float, float]
     kind: Literal["mistake", "success"]
     caption: Mapping[str, Any]
+    saliency: npt.NDArray[np.floating[Any]] | None = None
+    planes: tuple[Plane, ...] = ()
 
     def __post_init__(self) -> None:
-        if np.ndim(self.image_hu) != 2:
-            raise UsageError(
-                f"gallery: image of shape {np.shape(self.image_hu)}; expected (y, x): take a slice"
-            )
+        _check_picture("image", self.image_hu, self.saliency)
         for name in ("label", "probability"):
             if name not in self.caption:
                 raise UsageError(f"gallery: the caption lacks {name!r}; add it")
+        names = tuple(plane.name for plane in self.planes)
+        if names not in ((), ("axial", "coronal", "sagittal")):
+            raise UsageError(
+                f"gallery: planes {', '.join(names)}; expected axial, coronal, sagittal, or none"
+            )
+
+
+def _check_picture(
+    what: str, image: Pixels, saliency: npt.NDArray[np.floating[Any]] | None
+) -> None:
+    if np.ndim(image) != 2:
+        raise UsageError(
+            f"gallery: {what} of shape {np.shape(image)}; expected (y, x): take a slice"
+        )
+    if saliency is not None and np.shape(saliency) != np.shape(image):
+        raise UsageError(
+            f"gallery: saliency of shape {np.shape(saliency)} on an {what} of shape "
+            f"{np.shape(image)}; give both of the same patch without margin"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +98,8 @@ class ReportContent:
         audit: ``{"ok": bool, "lines": [str, ...]}``; not ok gives a red banner.
         config_yaml: The resolved configuration.
         versions: Name -> version.
-        command: The command that made the run.
+        hashes: Of what the results depend on, name -> BLAKE2 hash.
+        command: The commands that made the results, one a line.
         seed: The root seed.
         data_facts: Further facts about the data, name -> value.
         failures: Scans, findings or folds that failed: mappings with the same keys.
@@ -66,7 +110,7 @@ class ReportContent:
     """
 
     title: str
-    label_meaning: LabelMeaning
+    label_meaning: LabelMeaning | Literal["unstated"]
     metrics: Mapping[str, Any]
     predictions: pd.DataFrame
     histories: Mapping[str, Mapping[Any, pd.DataFrame]] = field(default_factory=dict)
@@ -74,6 +118,7 @@ class ReportContent:
     audit: Mapping[str, Any] | None = None
     config_yaml: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     seed: int | None = None
     data_facts: Mapping[str, Any] = field(default_factory=dict)
@@ -84,12 +129,13 @@ class ReportContent:
     created: str = ""
 
     def __post_init__(self) -> None:
-        if self.label_meaning not in MEANINGS:
+        if self.label_meaning not in (*MEANINGS, UNSTATED):
             raise UsageError(
                 f"report: label_meaning {self.label_meaning!r} is unknown; use one of "
-                f"{', '.join(MEANINGS)}"
+                f"{', '.join(MEANINGS)}, or {UNSTATED}"
             )
 
     @property
     def meaning(self) -> Meaning:
-        return MEANINGS[self.label_meaning]
+        """What the label is, in words."""
+        return MEANINGS.get(self.label_meaning, NO_MEANING)

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from PIL import Image
 
-from nodulenet.ct.windows import apply_window
-from nodulenet.evaluation.calibration import reliability_bins
+from nodulenet.evaluation.calibration import ReliabilityBin
+from nodulenet.evaluation.interval import Interval
+from nodulenet.evaluation.precision_recall import PrecisionRecallCurve, precision_recall_curve
 from nodulenet.evaluation.roc import RocCurve, roc_curve
 from nodulenet.evaluation.table import outer_rows
-from nodulenet.plots.calibration import calibration_figure, score_distribution_figure
-from nodulenet.plots.forest import Row, interval_figure
+from nodulenet.plots.calibration import (
+    calibration_figure,
+    recalibration_figure,
+    score_distribution_figure,
+)
+from nodulenet.plots.difference import difference_figure
+from nodulenet.plots.forest import Row, forest_figure, interval_figure
 from nodulenet.plots.froc import froc_figure
 from nodulenet.plots.learning import learning_curves_figure, loss_figure, validation_auc_figure
-from nodulenet.plots.montage import SCALE_BAR_MM, montage_figure
+from nodulenet.plots.precision_recall import precision_recall_figure
 from nodulenet.plots.render import figure_svg, save_figure
-from nodulenet.plots.roc import roc_figure
-from nodulenet.report.content import GalleryItem, ReportContent
-from nodulenet.report.format import number
+from nodulenet.plots.roc import OperatingMark, roc_figure
+from nodulenet.report.content import ReportContent
+from nodulenet.report.format import number, percent, signed
+from nodulenet.report.gallery import gallery_figure
+from nodulenet.report.pictures import Picture, picture
+from nodulenet.report.readout import ReadableCurve, readout
 from nodulenet.report.svg import inline_svg
 
 MOST_GALLERY_ITEMS = 24
-_PNG_SIDE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,29 +48,23 @@ class ReportFigure:
     Attributes:
         svg: The element.
         caption: Text below it.
+        curves: What its curves say at their points, for the page's script; empty for none.
     """
 
     svg: Markup
     caption: str
+    curves: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A gallery patch in the page.
+@dataclass(frozen=True)
+class _Score:
+    """What a curve is drawn of."""
 
-    Attributes:
-        source: The PNG as a data URI.
-        alt: Text in its place.
-        aspect: Width by height in millimetres, for CSS.
-        bar_percent: Length of the scale bar in per cent of the width.
-        item: The gallery item.
-    """
-
-    source: str
-    alt: str
-    aspect: str
-    bar_percent: float
-    item: GalleryItem
+    name: str
+    label: pd.Series[int]
+    values: pd.Series[float]
+    auc: float
+    average_precision: float
 
 
 class FigureBook:
@@ -96,7 +98,7 @@ class FigureBook:
             interval_figure(rows, x_label="AUC, pooled out-of-fold", muted=muted),
             "auc",
             f"AUC with intervals. {spoken}.",
-            "Pooled out-of-fold AUC with 95 % patient-bootstrap intervals; the dotted line is "
+            f"Pooled AUC with {self._level} patient-bootstrap intervals; the dotted line is "
             "chance" + (", the grey square the size alone." if muted else "."),
         )
 
@@ -104,37 +106,60 @@ class FigureBook:
         """ROC curves of all models and, where it is given, of the size alone."""
         curves: dict[str, RocCurve] = {}
         labels: dict[str, str] = {}
-        for model, rows in self._by_model():
-            if rows["label"].nunique() > 1:
-                value = self._content.metrics["models"][model]["pooled"]["auc"]
-                curves[model] = roc_curve(rows["label"], rows["probability"])
-                labels[model] = f"{model} (AUC {number(value['value'])})"
+        for score in self._scores():
+            curves[score.name] = roc_curve(score.label, score.values)
+            labels[score.name] = f"{score.name} (AUC {number(score.auc)})"
         if not curves:
             return None
-        size = self._content.metrics["size_only"]
-        muted: list[str] = []
-        if size["available"]:
-            column = size["column"]
-            findings = self._rows.drop_duplicates("finding_id")
-            known = findings[findings[column].gt(0) & np.isfinite(findings[column])]
-            name = f"{column} alone"
-            curves[name] = roc_curve(known["label"], known[column])
-            labels[name] = f"{name} (AUC {number(size['auc']['value'])})"
-            muted = [name]
         return self._add(
-            roc_figure(curves, labels=labels, muted=muted),
+            roc_figure(
+                curves,
+                labels=labels,
+                points={m: p for m, p in self._working_points().items() if m in curves},
+                muted=self._muted(),
+            ),
             "roc",
             f"ROC curves. {'; '.join(labels.values())}.",
-            "ROC of the pooled outer rows, with the AUC in the legend.",
+            f"ROC of the pooled {self._rows_called}, with the AUC in the legend. A point of "
+            "thresholds that were chosen elsewhere, fold by fold, need not lie on the curve.",
+            [
+                ReadableCurve(name, c.false_positive_rate, c.sensitivity, partial(_roc_text, c))
+                for name, c in curves.items()
+            ],
+        )
+
+    def precision_recall(self) -> ReportFigure | None:
+        """Precision-recall curves of all models and, where it is given, of the size alone."""
+        curves: dict[str, PrecisionRecallCurve] = {}
+        labels: dict[str, str] = {}
+        for score in self._scores():
+            curves[score.name] = precision_recall_curve(score.label, score.values)
+            labels[score.name] = f"{score.name} (AP {number(score.average_precision)})"
+        if not curves:
+            return None
+        data = self._content.metrics["data"]
+        prevalence = data["positives"] / data["findings"]
+        return self._add(
+            precision_recall_figure(
+                curves, labels=labels, muted=self._muted(), prevalence=prevalence
+            ),
+            "precision-recall",
+            f"Precision-recall curves. {'; '.join(labels.values())}.",
+            f"Precision and recall of the pooled {self._rows_called}; the dotted line is the share "
+            "of positives here, which chance reaches. AP: average precision.",
+            [
+                ReadableCurve(name, c.recall, c.precision, partial(_recall_text, c))
+                for name, c in curves.items()
+            ],
         )
 
     def calibration(self) -> ReportFigure:
         """Reliability diagram of all models."""
-        bins = {m: reliability_bins(r["label"], r["probability"]) for m, r in self._by_model()}
+        results = self._content.metrics["models"]
+        bins = {m: _bins(result["calibration"]["bins"]) for m, result in results.items()}
         spoken = "; ".join(
-            f"{m}: expected calibration error "
-            f"{number(self._content.metrics['models'][m]['pooled']['ece'])}"
-            for m in bins
+            f"{m}: expected calibration error {number(result['calibration']['ece'])}"
+            for m, result in results.items()
         )
         return self._add(
             calibration_figure(bins),
@@ -143,6 +168,28 @@ class FigureBook:
             "Observed share of positives in ten bins of equal width, with Wilson intervals; "
             "larger markers hold more rows; on the dotted line a probability means what it says.",
         )
+
+    def recalibration(self) -> list[ReportFigure]:
+        """Reliability before and after each calibration, a figure a model."""
+        drawn = []
+        for model, result in self._content.metrics["models"].items():
+            own = result["recalibration"]
+            after = {m: _bins(r["bins"]) for m, r in own["after"].items() if r["available"]}
+            if own["available"]:
+                drawn.append(
+                    self._add(
+                        recalibration_figure(
+                            _bins(own["before"]["bins"]),
+                            after,
+                            titles={m: m.capitalize() for m in after},
+                            columns=4,
+                        ),
+                        f"recalibration-{model}",
+                        f"Reliability diagrams of {model} before and after {', '.join(after)}.",
+                        f"{model}: before, and after each calibration (before in grey).",
+                    )
+                )
+        return drawn
 
     def distributions(self) -> list[ReportFigure]:
         """Distribution of the probabilities, a figure a model."""
@@ -200,63 +247,164 @@ class FigureBook:
             froc_figure(curves, labels=labels),
             "froc",
             f"FROC curves. {'; '.join(labels.values())}.",
-            "Sensitivity against false positives per scan, with the 95 % band of the scan "
-            "bootstrap.",
+            f"Sensitivity against false positives per scan, with the {self._level} band of the "
+            "scan bootstrap.",
+            [
+                ReadableCurve(
+                    name,
+                    curve["fp_rate"].to_numpy(),
+                    curve["sensitivity"].to_numpy(),
+                    partial(_froc_text, curve),
+                )
+                for name, curve in curves.items()
+            ],
         )
+
+    def differences(self) -> ReportFigure | None:
+        """AUC differences of the models to each other and to the size alone."""
+        metrics = self._content.metrics
+        size = metrics["size_only"]
+        rows = [r for r in metrics["comparisons"] if r["available"]]
+        rows += [
+            {**r, "second": f"{r['second']} alone"}
+            for r in size.get("comparisons", ())
+            if r["available"]
+        ]
+        if not rows:
+            return None
+        spoken = "; ".join(
+            f"{r['first']} minus {r['second']} {signed(r['difference'])}" for r in rows
+        )
+        return self._add(
+            difference_figure(rows),
+            "differences",
+            f"Differences of AUC. {spoken}.",
+            f"Differences of AUC on the same findings, with {self._level} paired patient-bootstrap "
+            "intervals; p of the same bootstrap, corrected by Holm where several pairs of models "
+            "were compared.",
+        )
+
+    def forests(self) -> list[ReportFigure]:
+        """AUC in the groups of each column, a figure a column."""
+        metrics = self._content.metrics
+        overall = {
+            model: result["pooled"]["auc"]["value"]
+            for model, result in metrics["models"].items()
+            if result["pooled"]["auc"]
+        }
+        size = metrics["size_only"]
+        if size["available"]:
+            overall[f"{size['column']} alone"] = size["auc"]["value"]
+        drawn = []
+        for column in metrics["subgroups"]:
+            if not column["available"]:
+                continue
+            name = str(column["column"])
+            called = name.removesuffix("_mm").replace("_", " ")
+            figure = forest_figure(
+                [column],
+                models=list(metrics["models"]),
+                overall=overall,
+                size_name=f"{size['column']} alone",
+            )
+            spoken = "; ".join(f"{g['name']}: {_group_text(g)}" for g in column["groups"])
+            drawn.append(
+                self._add(
+                    figure,
+                    f"subgroups-{name}",
+                    f"AUC by {called}. {spoken}.",
+                    f"AUC by {called}, with {self._level} patient-bootstrap "
+                    "intervals; dashed: all findings; at the right positives / negatives.",
+                )
+            )
+        return drawn
 
     def pictures(self) -> dict[str, list[Picture]]:
         """Gallery patches by kind; the montages are written beside the report."""
         groups: dict[str, list[Picture]] = {}
+        names = self._content.meaning.class_names
         for kind, name in (("mistake", "mistakes"), ("success", "successes")):
             items = [i for i in self._content.gallery if i.kind == kind][:MOST_GALLERY_ITEMS]
             if items:
-                groups[kind] = [self._picture(item) for item in items]
-                self._write(
-                    montage_figure(
-                        [item.image_hu for item in items],
-                        captions=[
-                            f"{self._class_name(item)}, {number(item.caption['probability'], 2)}"
-                            for item in items
-                        ],
-                        spacings_mm=[item.spacing_mm for item in items],
-                        columns=min(6, len(items)),
-                    ),
-                    f"gallery-{name}",
-                )
+                groups[kind] = [picture(i, names[int(i.caption["label"])]) for i in items]
+                self._write(gallery_figure(items, names), f"gallery-{name}")
         return groups
+
+    @property
+    def _level(self) -> str:
+        return f"{100 * self._content.metrics['settings']['level']:g} %"
+
+    @property
+    def _rows_called(self) -> str:
+        return "outer rows" if len(self._content.metrics["data"]["folds"]) > 1 else "rows"
+
+    def _scores(self) -> list[_Score]:
+        """All that is drawn as a curve: models with rows of both classes, then the size alone."""
+        found = []
+        for model, rows in self._by_model():
+            pooled = self._content.metrics["models"][model]["pooled"]
+            if pooled["auc"] is not None:
+                found.append(
+                    _Score(
+                        model,
+                        rows["label"],
+                        rows["probability"],
+                        pooled["auc"]["value"],
+                        pooled["average_precision"],
+                    )
+                )
+        size = self._content.metrics["size_only"]
+        if found and size["available"]:
+            column = size["column"]
+            findings = self._rows.drop_duplicates("finding_id")
+            known = findings[findings[column].gt(0) & np.isfinite(findings[column])]
+            found.append(
+                _Score(
+                    f"{column} alone",
+                    known["label"],
+                    known[column],
+                    size["auc"]["value"],
+                    size["average_precision"],
+                )
+            )
+        return found
+
+    def _working_points(self) -> dict[str, list[OperatingMark]]:
+        """Where models are compared and groups counted."""
+        metrics = self._content.metrics
+        name = metrics["settings"]["working_point"]
+        marks: dict[str, list[OperatingMark]] = {}
+        for model, result in metrics["models"].items():
+            point = next(p for p in result["operating_points"] if p["name"] == name)
+            sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
+            if sensitivity is not None and specificity is not None:
+                text = f"{name} ({point['chosen_on']})"
+                marks[model] = [OperatingMark(1 - specificity, sensitivity, text)]
+        return marks
+
+    def _muted(self) -> list[str]:
+        size = self._content.metrics["size_only"]
+        return [f"{size['column']} alone"] if size["available"] else []
 
     def _by_model(self) -> list[tuple[str, pd.DataFrame]]:
         rows = self._rows
         return [(m, rows[rows["model"] == m]) for m in self._content.metrics["models"]]
 
-    def _class_name(self, item: GalleryItem) -> str:
-        return self._content.meaning.class_names[int(item.caption["label"])]
-
-    def _picture(self, item: GalleryItem) -> Picture:
-        height, width = item.image_hu.shape
-        x_mm, y_mm = item.spacing_mm
-        grey = np.round(apply_window(item.image_hu, "lung") * 255).astype(np.uint8)
-        image = Image.fromarray(grey)
-        image.thumbnail((_PNG_SIDE, _PNG_SIDE))
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG", optimize=True)
-        called = number(item.caption["probability"], 2)
-        return Picture(
-            source=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}",
-            alt=f"CT patch, lung window, {width * x_mm:.0f} mm wide: {self._class_name(item)}, "
-            f"probability {called}",
-            aspect=f"{width * x_mm:.4g} / {height * y_mm:.4g}",
-            bar_percent=100 * SCALE_BAR_MM / (width * x_mm),
-            item=item,
-        )
-
-    def _add(self, figure: Figure, name: str, description: str, caption: str) -> ReportFigure:
+    def _add(
+        self,
+        figure: Figure,
+        name: str,
+        description: str,
+        caption: str,
+        curves: Sequence[ReadableCurve] = (),
+    ) -> ReportFigure:
         name = self._unique(name)
         path = save_figure(figure, self._folder / f"{name}.svg")[0]
         svg = inline_svg(
             path.read_text(encoding="utf-8"), name=f"f-{name}", description=description
         )
-        return ReportFigure(svg=svg, caption=caption)
+        read = readout(figure.axes[0], curves) if curves else ""
+        return ReportFigure(svg=svg, caption=caption, curves=read)
 
     def _inline(self, text: str, name: str, description: str, caption: str) -> ReportFigure:
         svg = inline_svg(text, name=f"f-{self._unique(name)}", description=description)
@@ -273,6 +421,40 @@ class FigureBook:
             unique, number_ = f"{base}-{number_}", number_ + 1
         self._names.add(unique)
         return unique
+
+
+def _bins(rows: Iterable[Mapping[str, Any]]) -> list[ReliabilityBin]:
+    """The bins of metrics.json."""
+    return [ReliabilityBin(**{**row, "interval": Interval(**row["interval"])}) for row in rows]
+
+
+def _roc_text(curve: RocCurve, at: int) -> str:
+    return (
+        f"sensitivity {percent(curve.sensitivity[at])}, "
+        f"specificity {percent(1 - curve.false_positive_rate[at])}, "
+        f"threshold {_threshold(curve.thresholds[at])}"
+    )
+
+
+def _recall_text(curve: PrecisionRecallCurve, at: int) -> str:
+    return (
+        f"precision {percent(curve.precision[at])}, recall {percent(curve.recall[at])}, "
+        f"threshold {_threshold(curve.thresholds[at])}"
+    )
+
+
+def _froc_text(curve: pd.DataFrame, at: int) -> str:
+    row = curve.iloc[at]
+    band = f" ({percent(row['low'])} to {percent(row['high'])})" if row["low"] >= 0 else ""
+    return f"sensitivity {percent(row['sensitivity'])}{band} at {row['fp_rate']:.3g} a scan"
+
+
+def _group_text(group: Mapping[str, Any]) -> str:
+    return ", ".join(f"{m} {number(own['auc'])}" for m, own in group["models"].items())
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "above all"
 
 
 def _file_name(name: str) -> str:

@@ -64,6 +64,29 @@ def p_value(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def spread(over_folds: Mapping[str, Any], name: str) -> str:
+    """``0.912 ± 0.021``: mean and standard deviation of a metric over folds."""
+    sd = over_folds[f"{name}_sd"]
+    return number(over_folds[f"{name}_mean"]) + ("" if sd is None else f" ± {number(sd)}")
+
+
+def rule(point: Mapping[str, Any]) -> str:
+    """How the threshold of an operating point was chosen."""
+    target = point["target"]
+    if point["kind"] == "fixed":
+        return "Fixed beforehand"
+    if target is None:
+        return "Youden"
+    if point["kind"] == "cost":
+        return f"A miss costs {target:g} false alarms"
+    return f"{str(point['kind']).capitalize()} at least {100 * target:g} %"
+
+
+def plural(value: int, one: str, many: str = "") -> str:
+    """``1 slice``, ``2 slices``."""
+    return f"{count(value)} {one if value == 1 else many or f'{one}s'}"
+
+
 def verdict(comparison: Mapping[str, Any]) -> str:
     """What the bootstrap interval of a difference allows to say."""
     limits = comparison["patient_bootstrap"]

@@ -1,11 +1,23 @@
-"""Which findings the gallery shows."""
+"""The gallery: which findings it shows, and their pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from nodulenet.errors import PredictionsError
+from nodulenet.errors import PredictionsError, RunError, UsageError
 from nodulenet.evaluation.table import outer_rows
+from nodulenet.report.content import GalleryItem, Pixels, Plane
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SALIENCY = "saliency"
 
 
 def select_gallery(
@@ -47,6 +59,147 @@ def select_gallery(
             _both_classes(right, typical, successes).assign(kind="success"),
         ]
     )
+
+
+def planes_of(
+    patch: Pixels,
+    spacing_mm: tuple[float, float, float],
+    *,
+    saliency: npt.NDArray[np.floating[Any]] | None = None,
+) -> tuple[Plane, Plane, Plane]:
+    """The axial, coronal and sagittal plane through the centre of a patch.
+
+    As radiologists look at them: the patient's right, or anterior in the sagittal plane, on the
+    left, the head up. With an even number of slices a plane is the mean of the middle two.
+
+    Args:
+        patch: HU (z, y, x) along the patient's axes, without margin.
+        spacing_mm: (x, y, z).
+        saliency: Of the patch's shape. Defaults to none.
+
+    Raises:
+        UsageError: not three axes, or a saliency of another shape.
+    """
+    # Matplotlib is loaded with the module.
+    from nodulenet.plots.planes import middle_planes
+
+    if np.ndim(patch) != 3:
+        raise UsageError(f"gallery: patch of shape {np.shape(patch)}; expected (z, y, x)")
+    if saliency is not None and saliency.shape != patch.shape:
+        raise UsageError(
+            f"gallery: saliency of shape {saliency.shape} on a patch of shape {patch.shape}; give "
+            "both of the same patch without margin"
+        )
+    x, y, z = spacing_mm
+    images = middle_planes(patch)
+    maps = (None, None, None) if saliency is None else middle_planes(saliency)
+    return (
+        Plane(name="axial", image_hu=images[0], spacing_mm=(x, y), saliency=maps[0]),
+        Plane(name="coronal", image_hu=images[1], spacing_mm=(x, z), saliency=maps[1]),
+        Plane(name="sagittal", image_hu=images[2], spacing_mm=(y, z), saliency=maps[2]),
+    )
+
+
+def saliency_path(folder: str | Path, model: str, finding_id: str) -> Path:
+    """Where a run keeps the saliency of a finding: ``saliency/MODEL/FINDING_ID.npy``.
+
+    What no file name can hold or would lead elsewhere (``/``, ``\\``, a name of dots alone) is
+    written as in web addresses, ``%2F`` and so on.
+
+    Args:
+        folder: The run directory.
+        model: Name of the model.
+        finding_id: The finding.
+    """
+    return Path(folder) / SALIENCY / _file_name(model) / f"{_file_name(finding_id)}.npy"
+
+
+def read_saliency(
+    folder: str | Path, model: str, finding_id: str, shape: Sequence[int]
+) -> npt.NDArray[np.float32] | None:
+    """The saliency of a finding, scaled so that its largest absolute value is 1.
+
+    Args:
+        folder: The run directory.
+        model: Name of the model.
+        finding_id: The finding.
+        shape: Of the patch without margin, (z, y, x) or (y, x).
+
+    Returns:
+        float32 of ``shape``, -1..1, all 0 where the map is; None where the run has none.
+
+    Raises:
+        RunError: the file is no array of finite numbers, or of another shape.
+    """
+    path = saliency_path(folder, model, finding_id)
+    if not path.is_file():
+        return None
+    remedy = "write it again for the patches of this run, or remove it"
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise RunError(f"{path}: is not readable as .npy ({error}); {remedy}") from error
+    if not isinstance(found, np.ndarray) or found.shape != tuple(shape):
+        raise RunError(
+            f"{path}: has shape {getattr(found, 'shape', 'unknown')}; expected {tuple(shape)}, "
+            f"that of the patch without margin; {remedy}"
+        )
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        raise RunError(f"{path}: holds {found.dtype} values that are not all finite; {remedy}")
+    largest = float(np.abs(found.astype(np.float64)).max(initial=0.0))
+    return (found / (largest or 1.0)).astype(np.float32)
+
+
+def picture_caption(item: GalleryItem, class_names: Sequence[str]) -> str:
+    """Label and probability and, where it is known, the size below them, e.g. for a montage.
+
+    Args:
+        item: The picture.
+        class_names: Name of the negative and of the positive class.
+    """
+    caption = item.caption
+    text = f"{class_names[int(caption['label'])]}, {float(caption['probability']):.2f}"
+    size = caption.get("diameter_mm")
+    known = isinstance(size, int | float | np.number) and np.isfinite(size) and size > 0
+    return f"{text}\n{float(size):.1f} mm" if known and size is not None else text
+
+
+def gallery_figure(items: Sequence[GalleryItem], class_names: Sequence[str]) -> Figure:
+    """A montage of pictures with their captions and scale bars; 3D patches in their three planes.
+
+    Args:
+        items: The pictures. Where all have planes, each takes three places of a row of six.
+        class_names: Name of the negative and of the positive class.
+
+    Raises:
+        UsageError: no items.
+    """
+    from nodulenet.plots.montage import montage_figure
+
+    in_planes = bool(items) and all(item.planes for item in items)
+    pictures: list[tuple[Pixels, tuple[float, float], Any, str]] = []
+    for item in items:
+        text = picture_caption(item, class_names)
+        if in_planes:
+            # The caption stands over the first of the three; the others say what they are.
+            pictures += [
+                (p.image_hu, p.spacing_mm, p.saliency, text if p.name == "axial" else p.name)
+                for p in item.planes
+            ]
+        else:
+            pictures.append((item.image_hu, item.spacing_mm, item.saliency, text))
+    return montage_figure(
+        [image for image, _, _, _ in pictures],
+        captions=[text for _, _, _, text in pictures],
+        spacings_mm=[spacing for _, spacing, _, _ in pictures],
+        saliency=[overlay for _, _, overlay, _ in pictures],
+        columns=6,
+    )
+
+
+def _file_name(name: str) -> str:
+    safe = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C").replace("\0", "%00")
+    return safe if safe.strip(".") else safe.replace(".", "%2E")
 
 
 def _both_classes(rows: pd.DataFrame, merit: pd.Series[float], count: int) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -47,9 +49,13 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
         "headline": book.headline(),
         "learning": book.learning(),
         "roc": book.roc(),
+        "precision_recall": book.precision_recall(),
         "calibration": book.calibration(),
+        "recalibration": book.recalibration(),
         "distributions": book.distributions(),
         "froc": book.froc(),
+        "differences": book.differences(),
+        "forests": book.forests(),
         "gallery": book.pictures(),
     }
     text = (
@@ -87,10 +93,17 @@ def _environment() -> Environment:
         breakable=formats.breakable,
         count=formats.count,
         p_value=formats.p_value,
+        plural=formats.plural,
+        rule=formats.rule,
+        spread=formats.spread,
         verdict=formats.verdict,
     )
-    style = environment.get_template("report.css.j2").render()
-    environment.globals["style"] = Markup(style)
+    environment.globals["style"] = Markup(environment.get_template("report.css.j2").render())
+    script = environment.get_template("report.js.j2").render()
+    # The page's policy lets this very text run and no other.
+    digest = hashlib.sha256(script.encode()).digest()
+    environment.globals["script"] = Markup(script)
+    environment.globals["script_hash"] = base64.b64encode(digest).decode()
     return environment
 
 

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from nodulenet.atomic import write_json
-from nodulenet.config.load import dump_config
+from nodulenet.config.load import dump_config, overridden
 from nodulenet.errors import RunError, StoreError
 from nodulenet.evaluation.froc_tables import FrocReference
 from nodulenet.evaluation.summary import summarize
-from nodulenet.evaluation.table import read_predictions
+from nodulenet.evaluation.table import join_findings, read_predictions
 from nodulenet.patches.store import PatchStore
-from nodulenet.report.content import GalleryItem, ReportContent
-from nodulenet.report.gallery import select_gallery
-from nodulenet.report.html import write_report
+from nodulenet.report.content import ReportContent
+from nodulenet.report.methods import MethodsFacts, write_methods
+from nodulenet.report.publish import Report, publish
+from nodulenet.report.run_gallery import run_gallery
 from nodulenet.seeds import child_seed
 from nodulenet.training.run import Run
-
-_CAPTION = ("label", "probability", "finding_id", "fold", "model", "diameter_mm")
-
-
-@dataclass(frozen=True)
-class Report:
-    """A written report, what it lacks, and how many failures earlier stages listed."""
-
-    path: Path
-    metrics: dict[str, Any]
-    notes: list[str]
-    failures: int
+from nodulenet.versions import command_line, file_hash
 
 
-def report_on_run(run: Run) -> Report:
-    """Evaluate a trained run: write ``metrics.json``, ``figures/`` and ``report.html`` into it.
+def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | None = None) -> Report:
+    """Evaluate a trained run: ``metrics.json``, ``figures/``, ``report.html`` and ``methods.md``.
+
+    Args:
+        run: The run.
+        overrides: Changes of the configuration's ``evaluate`` section, as
+            ``evaluate.level=0.9``. Defaults to none.
+        folder: Where the results go. Defaults to the run itself.
 
     Raises:
         RunError: the run has no predictions yet.
         PredictionsError: its predictions were changed into something impossible.
+        ConfigError: an override is wrong.
     """
     file = run.path / "predictions.csv"
     if not file.is_file():
@@ -49,26 +44,26 @@ def report_on_run(run: Run) -> Report:
             f"{run.path}: has no predictions.csv, so its training has not ended; run "
             f"`nodulenet train CONFIG` first"
         )
-    config = run.config
+    settings = overridden(run.config.evaluate, "evaluate", overrides)
+    config = run.config.model_copy(update={"evaluate": settings})
     manifest = run.manifest()
     trained = manifest.get("stages", {}).get("train", {})
+    store, store_note = _store(run, trained)
     predictions = read_predictions(file, source_name=file.name)
+    findings = run.findings()
+    if findings is None and store is not None:
+        findings = store.index
+    if findings is not None:
+        predictions = join_findings(predictions, findings)
     froc, froc_note = _froc_reference(run, trained)
-    metrics = summarize(
-        predictions,
-        froc=froc,
-        seed=child_seed(config.seed, "bootstrap"),
-        n_bootstrap=config.evaluate.bootstraps,
-    )
-    write_json(run.path / "metrics.json", metrics)
+    metrics = summarize(predictions, settings, froc=froc, seed=child_seed(config.seed, "bootstrap"))
     checks = trained.get("audit", [])
     # What is wrong without being a leak (two labels for one image) is told among the notes.
     leaks = [c for c in checks if not c["ok"] and c.get("leak", True)]
     others = [c["found"] for c in checks if not c["ok"] and c not in leaks]
-    notes = [*trained.get("notes", []), *others, *([froc_note] if froc_note else [])]
-    gallery = _gallery(run, predictions, trained.get("store"))
-    if not gallery and config.source.kind != "medmnist":
-        notes.append("no gallery: the patch store is not there, or it holds no HU")
+    notes = [*trained.get("notes", []), *others]
+    notes += [note for note in (froc_note, store_note) if note]
+    failures = manifest.get("failures", [])
     content = ReportContent(
         title=config.name,
         label_meaning=config.label_meaning,
@@ -81,18 +76,57 @@ def report_on_run(run: Run) -> Report:
         else None,
         config_yaml=dump_config(config),
         versions=manifest.get("versions", {}),
-        command=trained.get("command", ""),
+        hashes=_hashes(run, manifest, trained),
+        command="\n".join(dict.fromkeys([*_commands(manifest), command_line()])),
         seed=config.seed,
         data_facts=_facts(run),
-        failures=manifest.get("failures", []),
+        failures=failures,
         warnings=notes,
-        gallery=gallery,
+        gallery=run_gallery(run.path, config.models[0].key, predictions, store) if store else [],
         limitations=_limitations(run),
         created=manifest.get("created", ""),
     )
-    path = write_report(run.path / "report.html", content)
-    run.record("evaluate", {"report": "report.html", "metrics": "metrics.json", "failures": []})
-    return Report(path, metrics, notes, len(manifest.get("failures", [])))
+    target = folder or run.path
+    report = publish(target, content)
+    write_methods(
+        target / "methods.md",
+        MethodsFacts(
+            config=config, metrics=metrics, manifest=manifest, audit=checks, units=run.units()
+        ),
+    )
+    if folder is None:
+        run.record("evaluate", {"report": "report.html", "metrics": "metrics.json", "failures": []})
+    return report
+
+
+def _commands(manifest: dict[str, Any]) -> list[str]:
+    stages = manifest.get("stages", {})
+    return [stages[name]["command"] for name in ("prepare", "train") if name in stages]
+
+
+def _hashes(run: Run, manifest: dict[str, Any], trained: dict[str, Any]) -> dict[str, str]:
+    known = {
+        "the configuration": manifest.get("config_hash", ""),
+        "patches, labels and folds": trained.get("data_hash", ""),
+        "predictions.csv": file_hash(run.path / "predictions.csv"),
+    }
+    return {name: digest for name, digest in known.items() if digest}
+
+
+def _store(run: Run, trained: dict[str, Any]) -> tuple[PatchStore | None, str]:
+    """The patches of the run, while they are there, else why there is no gallery."""
+    if run.config.source.kind == "medmnist":
+        return None, ""
+    if "store" in trained:
+        try:
+            store = PatchStore(run.config.store_path / trained["store"])
+            store.patches(np.arange(len(store))[:1])
+        except StoreError:
+            pass  # a run may be moved without its patches
+        else:
+            if store.values.kind == "hu":
+                return store, ""
+    return None, "no gallery: the patch store is not there, or it holds no HU"
 
 
 def _folds(run: Run) -> pd.DataFrame:
@@ -154,41 +188,3 @@ def _limitations(run: Run) -> list[str]:
         "the same inner patients."
     )
     return lines
-
-
-def _gallery(run: Run, predictions: pd.DataFrame, store_name: str | None) -> list[GalleryItem]:
-    """Mistakes and successes of the first model, while the store with their patches is there."""
-    if store_name is None:
-        return []
-    try:
-        store = PatchStore(run.config.store_path / store_name)
-        store.patches(np.arange(len(store))[:1])
-    except StoreError:
-        return []  # a run may be moved without its patches; the report then has no gallery
-    if store.values.kind != "hu":
-        return []
-    model = run.config.models[0].key
-    if model not in set(predictions["model"]):
-        return []
-    position = {f: i for i, f in enumerate(store.index["finding_id"])}
-    spacing = (store.spec.spacing_mm[0], store.spec.spacing_mm[1])
-    return [
-        GalleryItem(
-            image_hu=_middle_slice(store, position[row["finding_id"]]),
-            spacing_mm=spacing,
-            kind=row["kind"],
-            caption={k: row[k] for k in _CAPTION if k in row and not pd.isna(row[k])},
-        )
-        for _, row in select_gallery(predictions, model).iterrows()
-        if row["finding_id"] in position
-    ]
-
-
-def _middle_slice(store: PatchStore, position: int) -> npt.NDArray[np.int16]:
-    """The axial slice through the middle of a patch, (y, x), without the margin."""
-    patch = store.patches([position])[0]
-    axial = (
-        patch if patch.ndim == 2 else patch[0 if store.spec.orthogonal_planes else len(patch) // 2]
-    )
-    m = store.spec.margin_voxels
-    return axial[m : axial.shape[0] - m, m : axial.shape[1] - m]

@@ -91,7 +91,7 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
         if not check["ok"]:
             progress.say(f"warning: {check['found']}")
     set_threads(config.train.threads)
-    run.begin(folds)
+    run.begin(folds, findings.drop(columns=["content_hash", "position"]))
     run.copy_reference(source.findings.reference)
     run.record("prepare", {"store": store.path.name, "failures": store.failures()})
     units = [Unit(m.key, f) for m in config.models for f in folds.folds]

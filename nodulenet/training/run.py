@@ -6,6 +6,7 @@ Layout::
     manifest.json          command, versions, hash of the configuration, what was done,
                            what failed
     folds.csv              who is where
+    findings.csv           what is known of the findings, for subgroups
     units/MODEL/fold-K/    model.keras, history.csv, predictions.csv, unit.json (written last)
     predictions.csv        all units: inner and outer rows of every model
     bundle.json            what classification needs
@@ -19,7 +20,6 @@ import hashlib
 import json
 import platform
 import shutil
-import sys
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from nodulenet.config.load import load_config, save_config
 from nodulenet.config.schema import Config
 from nodulenet.errors import ConfigError, RunError
 from nodulenet.patches.folds import Folds
-from nodulenet.versions import versions
+from nodulenet.versions import command_line, versions
 
 # What may change between two calls on one run without changing its results.
 # Models are compared unit by unit.
@@ -73,11 +73,17 @@ class Run:
             _refuse_other_config(config.run / "config.yaml", config)
         return run
 
-    def begin(self, folds: Folds) -> None:
-        """Write ``config.yaml`` and ``folds.csv``, once it is clear that training can start."""
+    def begin(self, folds: Folds, findings: pd.DataFrame) -> None:
+        """Write the configuration and who is where, once it is clear that training can start.
+
+        ``findings.csv`` keeps every column of the findings, so that subgroups can be looked at
+        where the source and the store are not.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         save_config(self.config, self.path / "config.yaml")
         folds.save(self.path / "folds.csv")
+        with atomic_path(self.path / "findings.csv") as temporary:
+            findings.to_csv(temporary, index=False)
 
     def has_results(self) -> bool:
         """Whether a unit has been finished here; before that, everything may still change."""
@@ -176,6 +182,20 @@ class Run:
         """The tables that FROC needs, by name, where the source had them."""
         return {f.stem: f for f in sorted(self.path.glob("reference/*.csv"))}
 
+    def findings(self) -> pd.DataFrame | None:
+        """The findings that the run was trained on, with all their columns; None in older runs."""
+        file = self.path / "findings.csv"
+        if not file.is_file():
+            return None
+        return pd.read_csv(
+            file, dtype={"finding_id": str, "patient_id": str, "scan_id": str}, low_memory=False
+        )
+
+    def units(self) -> list[dict[str, Any]]:
+        """The facts of the finished units: model, fold, epochs, parameters, findings, minutes."""
+        files = sorted(self.path.glob("units/*/fold-*/unit.json"))
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
     def manifest(self) -> dict[str, Any]:
         """What ``manifest.json`` says now; empty when there is none."""
         file = self.path / "manifest.json"
@@ -199,19 +219,12 @@ class Run:
         )
         manifest.setdefault("stages", {})[stage] = {
             "ended": _now(),
-            "command": _command(),
+            "command": command_line(),
             **facts,
         }
         stages = manifest["stages"].values()
         manifest["failures"] = [f for s in stages for f in s.get("failures", [])]
         write_json(self.path / "manifest.json", manifest)
-
-
-def _command() -> str:
-    """The command as it can be typed again; without the paths of programs, which tell a home."""
-    if sys.orig_argv[1:2] == ["-m"]:
-        return " ".join(["python", *sys.orig_argv[1:]])
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _refuse_other_config(file: Path, config: Config) -> None:

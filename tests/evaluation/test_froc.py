@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nodulenet.errors import PredictionsError
+from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.froc import FP_RATES, FrocReference, evaluate_froc, match_marks
 from nodulenet.evaluation.froc_tables import read_marks
 
@@ -284,6 +286,111 @@ def test_random_submissions_equal_the_plain_implementation(seed: int) -> None:
     np.testing.assert_allclose(result.sensitivities, expected, atol=1e-12)
 
 
+def test_a_capped_submission_with_ties_equals_the_plain_implementation() -> None:
+    """Every scan reaches the cap, some with ties that take it well below 100 marks."""
+    random = np.random.default_rng(7)
+    series = [f"s{i}" for i in range(6)]
+    rows = []
+    for index, uid in enumerate(series):
+        n = 101 + 40 * index
+        # Few distinct scores: 2 to 60 of them, so that the 101st ties with many or with few.
+        scores = random.integers(0, 2 + 12 * index, n) / 64
+        rows += [(uid, *random.integers(0, 60, 2), random.integers(0, 8), p) for p in scores]
+    table = marks(*rows).astype(dict.fromkeys(("coordX", "coordY", "coordZ"), float))
+    where = [(random.choice(series), *random.integers(0, 60, 2), 4) for _ in range(34)]
+    reference = FrocReference(
+        nodules(*[(*w, d) for w, d in zip(where[:12], random.uniform(4, 20, 12), strict=True)]),
+        nodules(*[(*w, d) for w, d in zip(where[12:], [-1.0, 14.0] * 11, strict=True)]),
+        series,
+    )
+    expected_counts, expected = plain_froc(table, reference)
+    result = evaluate_froc(table, reference, n_bootstrap=0)
+    assert counts(result) == expected_counts
+    np.testing.assert_allclose(result.sensitivities, expected, atol=1e-12)
+    kept = match_marks(table, reference).candidates
+    assert kept < 600
+    assert match_marks(table, reference, marks_per_scan=10**6).candidates == len(table)
+    assert "6 scans had more than 100 marks" in " ".join(result.warnings)
+    assert result.true_positives > 0
+    assert result.ignored_excluded > 0
+    assert result.ignored_duplicates > 0
+
+
+# Whole millimetres on a small grid: marks on the rim, in two nodules, in several excluded findings.
+places = st.tuples(
+    st.sampled_from(["s", "t", "u", "elsewhere"]), *[st.integers(0, 8).map(float)] * 2, st.just(0.0)
+)
+found = st.tuples(places, st.sampled_from([-1.0, -7.5, 0.0, 2.0, 6.0, 10.0])).map(
+    lambda pair: (*pair[0], pair[1])
+)
+marked = st.tuples(places, st.integers(0, 4)).map(lambda pair: (*pair[0], pair[1] / 4))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(found, min_size=1, max_size=5),
+    st.lists(found, max_size=6),
+    st.lists(marked, min_size=1, max_size=30),
+    st.lists(st.sampled_from(["s", "t", "u"]), min_size=1, max_size=5),
+)
+def test_any_submission_equals_the_plain_implementation(
+    included: list[tuple[str, float, float, float, float]],
+    excluded: list[tuple[str, float, float, float, float]],
+    table: list[tuple[str, float, float, float, float]],
+    series: list[str],
+) -> None:
+    """Ties, repeated series, negative and zero diameters, marks in several findings at once."""
+    reference = FrocReference(nodules(*included), nodules(*excluded), series)
+    if not any(row[0] in series for row in included):
+        with pytest.raises(PredictionsError, match="no annotated nodule"):
+            evaluate_froc(marks(*table), reference, n_bootstrap=0)
+        return
+    expected_counts, expected = plain_froc(marks(*table), reference)
+    result = evaluate_froc(marks(*table), reference, n_bootstrap=20)
+    assert counts(result) == expected_counts
+    np.testing.assert_allclose(result.sensitivities, expected, atol=1e-12)
+    assert result.true_positives + result.false_negatives == result.nodules
+    points = result.points
+    assert (points["fp_rate"].diff().dropna() >= 0).all()
+    assert (points["sensitivity"].diff().dropna() >= 0).all()
+    end = points.iloc[-1]
+    assert end["fp_rate"] == pytest.approx(result.false_positives / len(series))
+    assert end["sensitivity"] == pytest.approx(result.true_positives / result.nodules)
+    json.dumps(result.to_dict(curve=True), allow_nan=False)
+
+
+def test_points_of_the_curve_by_hand() -> None:
+    reference = FrocReference(nodules(("s", 0, 0, 0, 10), ("s", 50, 0, 0, 10)), None, ["s", "t"])
+    table = marks(("s", 0, 0, 0, 0.9), ("t", 0, 0, 0, 0.5), ("t", 9, 0, 0, 0.5), ("s", 50, 0, 0, 0))
+    points = evaluate_froc(table, reference, n_bootstrap=0).points
+    assert np.isnan(points["threshold"][0])
+    assert points["threshold"].tolist()[1:] == [0.9, 0.5, 0.0]
+    assert points["fp_rate"].tolist() == [0, 0, 1, 1]
+    assert points["sensitivity"].tolist() == [0, 0.5, 0.5, 1]
+
+
+def test_marks_elsewhere_and_marks_without_a_scan_are_told() -> None:
+    reference = FrocReference(ONE, None, ["s"])
+    table = marks(("s", 0, 0, 0, 0.5), ("S", 0, 0, 0, 0.9), (" s", 0, 0, 0, 0.9))
+    result = evaluate_froc(table, reference, n_bootstrap=0)
+    assert "2 marks lie in series that are not listed" in " ".join(result.warnings)
+    table.loc[1, "seriesuid"] = None
+    with pytest.raises(PredictionsError, match="marks, row 2: seriesuid is empty"):
+        evaluate_froc(table, reference)
+    for wrong in ({"level": 1.0}, {"level": 0.0}, {"n_bootstrap": -1}):
+        with pytest.raises(UsageError, match="expected a level between 0 and 1"):
+            evaluate_froc(marks(("s", 0, 0, 0, 0.5)), reference, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_single_scan_has_no_interval() -> None:
+    result = evaluate_froc(marks(("s", 0, 0, 0, 0.5)), FrocReference(ONE, None, ["s"]))
+    assert result.cpm == 1.0
+    assert result.cpm_interval.low is None
+    assert result.curve["low"].isna().all()
+    assert "a single scan" in " ".join(result.warnings)
+    json.dumps(result.to_dict(curve=True), allow_nan=False)
+
+
 def test_the_bootstrap_equals_repeating_scans() -> None:
     """Each resample written out as a submission with renamed scans."""
     from nodulenet.evaluation.bootstrap import cluster_weights
@@ -374,6 +481,11 @@ def test_the_published_example(shared_data: Callable[[str], Path]) -> None:
         np.testing.assert_allclose(
             np.sort(matches.score[matches.is_hit == hit]), np.sort(published), atol=1e-9
         )
+
+    # The published curve is the corners of ours, each with its threshold.
+    corners = np.loadtxt(folder / "expected_froc.txt", delimiter=",")
+    own = {tuple(point) for point in result.points.to_numpy()[1:, [1, 2, 0]].round(9)}
+    assert {tuple(corner) for corner in corners if np.isfinite(corner[2])} <= own
 
     band = pd.read_csv(folder / "expected_froc_bootstrapping.csv.gz")
     ours = result.curve[result.curve["fp_rate"].between(0.125, 8)]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from sklearn import metrics
 from statsmodels.stats.proportion import proportion_confint
 
-from nodulenet.errors import PredictionsError
-from nodulenet.evaluation.confusion import Confusion, confusion
+from nodulenet.errors import PredictionsError, UsageError
+from nodulenet.evaluation.confusion import Confusion
 from nodulenet.evaluation.interval import wilson
 from nodulenet.evaluation.roc import (
     auc,
-    average_precision,
     delong,
+    partial_auc,
     roc_curve,
     sensitivity_at_specificity,
+    specificity_at_sensitivity,
 )
 
 
@@ -41,12 +44,9 @@ def delong_by_definition(labels: np.ndarray, scores: np.ndarray) -> tuple[np.nda
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_auc_ap_and_curve_equal_scikit_learn(seed: int) -> None:
+def test_auc_and_curve_equal_scikit_learn(seed: int) -> None:
     labels, scores = draw(seed)
     assert auc(labels, scores) == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-12)
-    assert average_precision(labels, scores) == pytest.approx(
-        metrics.average_precision_score(labels, scores), abs=1e-12
-    )
     fpr, tpr, thresholds = metrics.roc_curve(labels, scores, drop_intermediate=False)
     curve = roc_curve(labels, scores)
     np.testing.assert_allclose(curve.false_positive_rate, fpr, atol=1e-12)
@@ -89,12 +89,25 @@ def test_no_interval_rather_than_a_misleading_one() -> None:
 def test_equal_scores_are_chance() -> None:
     labels = np.array([0, 1, 1, 0])
     assert auc(labels, np.full(4, 0.3)) == 0.5
-    assert average_precision(labels, np.full(4, 0.3)) == 0.5
+    assert partial_auc(labels, np.full(4, 0.3), max_fpr=0.2).standardized == pytest.approx(0.5)
+    # Nothing can be told apart: a specificity of 0.9 leaves no sensitivity, and the reverse.
+    assert sensitivity_at_specificity(labels, np.full(4, 0.3)).confusion.sensitivity == 0.0
+    assert specificity_at_sensitivity(labels, np.full(4, 0.3)).confusion.specificity == 0.0
     curve = roc_curve(labels, np.full(4, 0.3))
     assert curve.false_positive_rate.tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("function", [auc, delong, roc_curve, average_precision])
+@pytest.mark.parametrize(
+    "function",
+    [
+        auc,
+        delong,
+        roc_curve,
+        partial_auc,
+        sensitivity_at_specificity,
+        specificity_at_sensitivity,
+    ],
+)
 @pytest.mark.parametrize(
     ("labels", "scores", "words"),
     [
@@ -146,29 +159,78 @@ def test_a_negative_on_top_leaves_no_sensitivity_at_full_specificity() -> None:
     assert point.confusion.specificity == 1.0
 
 
-def test_confusion_against_scikit_learn() -> None:
-    labels, scores = draw(3)
-    table = confusion(labels, scores, 0.4)
-    called = scores >= 0.4
-    tn, fp, fn, tp = metrics.confusion_matrix(labels, called).ravel()
-    assert table == Confusion(
-        true_positives=tp, false_positives=fp, true_negatives=tn, false_negatives=fn
+def test_specificity_at_sensitivity_by_hand() -> None:
+    # Ten positives 1..10 and four negatives: sensitivity 0.9 may miss the positive at 1.
+    labels = [1] * 10 + [0] * 4
+    scores = [*range(1, 11), 0, 1.5, 2, 30]
+    point = specificity_at_sensitivity(labels, scores, sensitivity=0.9)
+    # At >= 2 the negatives 2 and 30 are called; at >= 1, and so at full sensitivity, 1.5 too.
+    assert point.threshold == 2
+    assert point.confusion == Confusion(
+        true_positives=9, false_positives=2, true_negatives=2, false_negatives=1
     )
-    assert table.f1 == pytest.approx(metrics.f1_score(labels, called))
-    assert table.mcc == pytest.approx(metrics.matthews_corrcoef(labels, called))
-    assert table.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, called))
-    lr_positive, lr_negative = metrics.class_likelihood_ratios(labels, called)
-    assert table.positive_likelihood_ratio == pytest.approx(lr_positive)
-    assert table.negative_likelihood_ratio == pytest.approx(lr_negative)
+    content = point.to_dict(level=0.9)
+    assert list(content) == ["target", "threshold", "sensitivity", "specificity"]
+    low, high = proportion_confint(2, 4, alpha=0.1, method="wilson")
+    interval = content["specificity"]["interval"]
+    assert (interval["low"], interval["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert interval["level"] == 0.9
+    assert specificity_at_sensitivity(labels, scores, sensitivity=1.0).threshold == 1
 
 
-def test_undefined_ratios_are_none() -> None:
-    table = confusion([0, 0], [0.1, 0.2], 0.5).to_dict()
-    assert table["sensitivity"]["value"] is None
-    assert table["sensitivity"]["interval"]["low"] is None
-    assert table["ppv"]["value"] is None
-    assert table["mcc"] is None
-    assert table["specificity"]["value"] == 1.0
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("target", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_specificity_at_sensitivity_is_the_best_of_all_thresholds(seed: int, target: float) -> None:
+    labels, scores = draw(seed)
+    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    best = (1 - fpr[tpr >= target - 1e-9]).max()
+    point = specificity_at_sensitivity(labels, scores, sensitivity=target)
+    assert point.confusion.specificity == pytest.approx(best)
+    assert point.confusion.sensitivity is not None
+    assert point.confusion.sensitivity >= target - 1e-9
+    assert np.isfinite(point.threshold)
+
+
+@given(
+    rows=st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40),
+    max_fpr=st.sampled_from([0.01, 0.1, 0.25, 1 / 3, 0.5, 0.99, 1.0]),
+)
+def test_partial_auc_equals_scikit_learn(rows: list[tuple[bool, int]], max_fpr: float) -> None:
+    labels = np.array([label for label, _ in rows])
+    assume(0 < labels.sum() < labels.size)
+    scores = [score for _, score in rows]
+    result = partial_auc(labels, scores, max_fpr=max_fpr)
+    expected = metrics.roc_auc_score(labels, scores, max_fpr=max_fpr)
+    assert result.standardized == pytest.approx(expected, abs=1e-12)
+    assert 0 <= result.area <= max_fpr
+
+
+def test_partial_auc_by_hand() -> None:
+    # A tie of one positive and two of four negatives: from (0, 0.5) the curve rises straight to
+    # (0.5, 1). Cut at 0.25 it is at 0.75: the area is 0.25 * (0.5 + 0.75) / 2.
+    labels, scores = [1, 1, 0, 0, 0, 0], [3, 2, 2, 2, 1, 0]
+    result = partial_auc(labels, scores, max_fpr=0.25)
+    assert result.area == pytest.approx(0.15625)
+    chance = 0.25**2 / 2
+    assert result.standardized == pytest.approx(0.5 * (1 + (0.15625 - chance) / (0.25 - chance)))
+    assert result.to_dict() == {
+        "max_fpr": 0.25,
+        "area": result.area,
+        "standardized": result.standardized,
+    }
+    assert partial_auc(labels, scores, max_fpr=1).standardized == pytest.approx(auc(labels, scores))
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.1, 1.1, float("nan")])
+def test_targets_out_of_range_are_refused(wrong: float) -> None:
+    with pytest.raises(UsageError, match=f"max_fpr {wrong} is not above 0 and at most 1"):
+        partial_auc([0, 1], [0.1, 0.2], max_fpr=wrong)
+    if wrong == 0.0:
+        return
+    with pytest.raises(UsageError, match=f"specificity {wrong} is not in 0..1"):
+        sensitivity_at_specificity([0, 1], [0.1, 0.2], specificity=wrong)
+    with pytest.raises(UsageError, match=f"sensitivity {wrong} is not in 0..1"):
+        specificity_at_sensitivity([0, 1], [0.1, 0.2], sensitivity=wrong)
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 7), (7, 7), (3, 11), (81, 263), (1, 1)])

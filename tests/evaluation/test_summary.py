@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from nodulenet.config.schema import EvaluateConfig
 from nodulenet.errors import PredictionsError
 from nodulenet.evaluation.froc import FrocReference
 from nodulenet.evaluation.summary import summarize
+
+FAST = EvaluateConfig(bootstraps=100)
 
 
 def outer(n: int = 240, seed: int = 0, strength: float = 2.0, model: str = "v2") -> pd.DataFrame:
@@ -50,7 +53,7 @@ def leaves(content: object) -> list[object]:
 
 def test_pooled_and_per_fold_are_what_they_say() -> None:
     table = pd.concat([outer(), outer(model="v1", strength=1.0)])
-    summary = summarize(table, n_bootstrap=200)
+    summary = summarize(table, EvaluateConfig(bootstraps=200))
     rows = table[table["model"] == "v2"]
     result = summary["models"]["v2"]
     pooled = roc_auc_score(rows["label"], rows["probability"])
@@ -73,18 +76,20 @@ def test_pooled_and_per_fold_are_what_they_say() -> None:
 def test_inner_rows_change_thresholds_and_nothing_else() -> None:
     rows = outer()
     inner = inner_of(rows)
-    plain = summarize(rows, n_bootstrap=50)["models"]["v2"]
-    chosen = summarize(pd.concat([rows, inner]), n_bootstrap=50)["models"]["v2"]
+    plain = summarize(rows, FAST)["models"]["v2"]
+    chosen = summarize(pd.concat([rows, inner]), FAST)["models"]["v2"]
     # Inner rows that are all wrong must not move any metric.
     absurd = summarize(
-        pd.concat([rows, inner.assign(probability=1 - inner["probability"])]), n_bootstrap=50
+        pd.concat([rows, inner.assign(probability=1 - inner["probability"])]),
+        FAST,
     )["models"]["v2"]
     for name in ("pooled", "folds", "over_folds", "calibration", "rows"):
         assert plain[name] == chosen[name] == absurd[name]
     assert [p["name"] for p in plain["operating_points"]] == ["0.5"]
     assert [p["name"] for p in chosen["operating_points"]] == [
         "Youden",
-        "sensitivity >= 0.95",
+        "sensitivity at least 95 %",
+        "specificity at least 90 %",
         "0.5",
     ]
     assert chosen["operating_points"][0] != absurd["operating_points"][0]
@@ -110,7 +115,7 @@ def test_thresholds_are_counted_on_the_outer_rows_of_their_fold() -> None:
         + rows(1, "outer", 0.75, 0.85)
         + rows(2, "outer", 0.1, 0.9)  # no inner rows: left out, and said so
     )
-    point = summarize(table, n_bootstrap=20)["models"]["model"]["operating_points"][0]
+    point = summarize(table, FAST)["models"]["model"]["operating_points"][0]
     assert point["thresholds"] == {"0": 0.2, "1": 0.8}
     assert point["folds_left_out"] == [2]
     # One threshold for all folds could not be right on all four rows.
@@ -121,7 +126,7 @@ def test_thresholds_are_counted_on_the_outer_rows_of_their_fold() -> None:
 def test_the_size_only_row() -> None:
     rows = outer()
     rows.loc[[3, 9], "diameter_mm"] = [np.nan, -1.0]
-    size = summarize(rows, n_bootstrap=200)["size_only"]
+    size = summarize(rows, EvaluateConfig(bootstraps=200))["size_only"]
     measured = rows.drop(index=[3, 9])
     assert size["available"]
     assert size["without_size"] == 2
@@ -139,11 +144,11 @@ def test_the_size_only_row() -> None:
 def test_sizes_of_positives_alone_are_no_size_row() -> None:
     rows = outer()
     rows.loc[rows["label"] == 0, "diameter_mm"] = np.nan
-    size = summarize(rows, n_bootstrap=20)["size_only"]
+    size = summarize(rows, FAST)["size_only"]
     assert size["available"] is False
     assert f"0 of {(rows['label'] == 0).sum()} negative" in size["why"]
     assert "auc" not in size
-    without = summarize(rows.drop(columns="diameter_mm"), n_bootstrap=20)["size_only"]
+    without = summarize(rows.drop(columns="diameter_mm"), FAST)["size_only"]
     assert "no column 'diameter_mm'" in without["why"]
 
 
@@ -162,7 +167,7 @@ def test_sizes_of_positives_alone_are_no_size_row() -> None:
     ids=["one class", "equal", "four", "one patient", "separated", "empty folds", "one row", "inf"],
 )
 def test_degenerate_tables_give_json_without_nan(rows: pd.DataFrame) -> None:
-    summary = summarize(pd.concat([rows, inner_of(rows)]), n_bootstrap=30)
+    summary = summarize(pd.concat([rows, inner_of(rows)]), FAST)
     text = json.dumps(summary, allow_nan=False)
     assert json.loads(text) == summary
     for leaf in leaves(summary):
@@ -172,9 +177,9 @@ def test_degenerate_tables_give_json_without_nan(rows: pd.DataFrame) -> None:
 
 def test_patients_in_several_folds_are_noted() -> None:
     rows = outer()
-    assert summarize(rows, n_bootstrap=20)["notes"] == []
+    assert summarize(rows, FAST)["notes"] == []
     leaking = rows.assign(fold=np.arange(len(rows)) % 4)
-    assert "more than one fold" in summarize(leaking, n_bootstrap=20)["notes"][0]
+    assert "more than one fold" in summarize(leaking, FAST)["notes"][0]
 
 
 def test_froc_of_each_model() -> None:
@@ -182,22 +187,22 @@ def test_froc_of_each_model() -> None:
     rows["scan_id"] = [f"s{i % 8}" for i in range(40)]
     positives = rows[rows["label"] == 1]
     reference = FrocReference(positives, None, [f"s{i}" for i in range(8)])
-    froc = summarize(rows, froc=reference, n_bootstrap=50)["models"]["v2"]["froc"]
+    froc = summarize(rows, FAST, froc=reference)["models"]["v2"]["froc"]
     assert froc["available"]
     assert froc["true_positives"] == len(positives)
     assert froc["false_positives"] == 40 - len(positives)
     assert len(froc["curve"]["fp_rate"]) == len(froc["curve"]["low"])
-    lacking = summarize(rows.drop(columns="scan_id"), froc=reference, n_bootstrap=20)
+    lacking = summarize(rows.drop(columns="scan_id"), FAST, froc=reference)
     assert "scan_id" in lacking["models"]["v2"]["froc"]["why"]
     elsewhere = FrocReference(positives, None, ["other"])
-    nothing = summarize(rows, froc=elsewhere, n_bootstrap=20)["models"]["v2"]["froc"]
+    nothing = summarize(rows, FAST, froc=elsewhere)["models"]["v2"]["froc"]
     assert nothing["available"] is False
 
 
 def test_the_seed_decides() -> None:
-    first = summarize(outer(), n_bootstrap=100, seed=1)
-    assert first == summarize(outer(), n_bootstrap=100, seed=1)
-    assert first != summarize(outer(), n_bootstrap=100, seed=2)
+    first = summarize(outer(), FAST, seed=1)
+    assert first == summarize(outer(), FAST, seed=1)
+    assert first != summarize(outer(), FAST, seed=2)
 
 
 def test_inner_rows_alone_are_refused() -> None:

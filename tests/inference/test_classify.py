@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from nodulenet.ct import extract_patch, open_ct
 from nodulenet.errors import BundleError, ConfigError, DataError, StoreError, UsageError
-from nodulenet.evaluation.calibration import fit_platt
+from nodulenet.evaluation.calibrators import fit_platt
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.classify import _source_of, classify, classify_patches
 from nodulenet.patches.store import PatchStore

@@ -322,7 +322,7 @@ def make_run(folder: Path, patches: Patches, table: pd.DataFrame, folds: Folds) 
         }
     )
     run = Run.of(config)
-    run.begin(folds)
+    run.begin(folds, folds.table)
     run.record("prepare", {"store": "3d", "failures": []})
     fill(run.path / "store" / "3d", patches, table)
     return run

@@ -1,0 +1,574 @@
+"""External validation: a bundle's answers for labelled data that its training never saw.
+
+The patches are cut by the very code of training, with the bundle's PatchSpec. Nothing is chosen on
+the data that are evaluated: probabilities are calibrated as the bundle says, and a recalibration is
+fitted on other patients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import yaml
+from pydantic import ValidationError
+
+from nodulenet.config.load import find_config, load_config
+from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.config.schema import (
+    Config,
+    FoldsConfig,
+    Luna16Source,
+    MedMnistSource,
+    ModelConfig,
+    PatchArchiveSource,
+    Source,
+    TrainConfig,
+)
+from nodulenet.errors import ConfigError, DataError, NoduleNetError, RunError, UsageError
+from nodulenet.findings.labels import apply_label_rule
+from nodulenet.findings.reading import read_csv
+from nodulenet.inference.bundle import Bundle, BundledModel
+from nodulenet.inference.identities import has_patient_ids, scan_uids, shared_identities
+from nodulenet.inference.validated import Validated
+from nodulenet.patches.near_duplicates import CONTENT_SD_HU
+from nodulenet.patches.prepare import prepare
+from nodulenet.patches.source import LoadedSource, load_source
+from nodulenet.patches.store import PatchStore
+from nodulenet.phantom.for_config import ensure_phantom
+from nodulenet.progress import Progress, Silent
+from nodulenet.seeds import generator
+from nodulenet.training.run import Run
+
+ALL_MODELS = "all"
+MINIMUM_FOR_RECALIBRATION = 10
+"""Positives, and negatives, that a recalibration is fitted on at least; two numbers are fitted."""
+FEW_EVENTS = 100
+"""Fewer positives or negatives than this give wide intervals: Collins, Ogundimu, Altman, Statistics
+in Medicine 35:214-226, 2016; Vergouwe et al., Journal of Clinical Epidemiology 58:475-483, 2005."""
+
+_UNUSED = ("patch", "models", "folds", "train")
+_CARRIED = ("scan_id", "x_lps_mm", "y_lps_mm", "z_lps_mm", "diameter_mm")
+# So many patches are held at a time.
+_CHUNK = 1024
+
+
+def validation_config(
+    bundle: Bundle, path: str | Path, overrides: Sequence[str] = ()
+) -> tuple[Config, list[str]]:
+    """The configuration of the data, with the bundle's patch and models in it.
+
+    Only ``name, run, store, seed, label_meaning, source, label_rule`` and ``evaluate`` are used;
+    the file needs no other sections.
+
+    Args:
+        bundle: What is to be validated.
+        path: A YAML file, or the name of a shipped configuration.
+        overrides: ``key=value``, as everywhere.
+
+    Returns:
+        The configuration, and a note on what in it is not used.
+
+    Raises:
+        ConfigError: the file, an override or a field is wrong.
+    """
+    forced = {
+        "patch": bundle.spec.model_dump(mode="json"),
+        "models": [_model(m) for m in bundle.models.values()],
+        "train": {"augment": {"shift_voxels": 0, "rotations": False}},
+        "folds.kind": "grouped",
+        "folds.path": None,
+        "folds.repeats": 1,
+    }
+    own = [f"{key}={json.dumps(value)}" for key, value in forced.items()]
+    config = load_config(path, [*overrides, *own])
+    tree = yaml.safe_load(find_config(path).read_text(encoding="utf-8"))
+    given = {o.partition("=")[0].strip() for o in overrides} - {"folds.allow_shared_patients"}
+    unused = [
+        name for name in _UNUSED if name in tree or any(key.split(".")[0] == name for key in given)
+    ]
+    notes = []
+    if unused:
+        differs = "patch" in tree and _spec(tree["patch"]) != bundle.spec
+        notes.append(
+            f"{', '.join(unused)} of the configuration are not used: the models of the bundle "
+            f"answer, for its own patches" + (", which are others" if differs else "")
+        )
+    return config, notes
+
+
+def validate(
+    bundle: Bundle | str | Path,
+    config: Config,
+    *,
+    model: str | None = None,
+    recalibrate: float | None = None,
+    notes: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Validated:
+    """Answers of a bundle for the labelled findings of a configuration's source.
+
+    The store of the patches is made, or completed, at ``config.store_path``. Scans that cannot be
+    read and findings outside their scan are listed, the others go on.
+
+    Args:
+        bundle: A run or bundle directory, or an opened one.
+        config: Where the data are and what their labels say; its patch, models, folds and train
+            sections are not used, but ``folds.allow_shared_patients`` is: it lets patients pass
+            that the training had.
+        model: A model's key, or ``"all"``. Defaults to the bundle's first.
+        recalibrate: Share of the patients (0..1) that recalibrations are fitted on; they are not
+            evaluated. Defaults to none.
+        notes: What to tell besides. Defaults to nothing.
+        progress: Told of every scan and patch. Defaults to nobody.
+
+    Raises:
+        ConfigError: labels of another meaning than the bundle's, or no such model.
+        UsageError: an impossible share.
+        RunError: ``config.run`` holds a training.
+        DataError: patients of the training among these, other values than the bundle's, one class
+            only, or too few for a recalibration.
+        StoreError: not one patch could be made.
+    """
+    progress = progress or Silent()
+    opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    keys = list(opened.models) if model == ALL_MODELS else [opened.model(model).key]
+    if recalibrate is not None and not 0 < recalibrate < 1:
+        raise UsageError(
+            f"recalibrate={recalibrate}: expected a share of the patients between 0 and 1, e.g. 0.3"
+        )
+    config = _with_bundle(config, opened)
+    _refuse(config, opened)
+    ensure_phantom(config, progress=progress)
+    source = load_source_for(config, opened)
+    table = source.findings.table.assign(
+        label=apply_label_rule(source.findings.table, config.label_rule)
+    )
+    # Before the work, not after it.
+    _require_both_classes(table["label"].dropna(), config)
+    patients = _patients_check(table[table["label"].notna()], config, opened)
+    progress.say(f"{'note' if patients['ok'] else 'warning'}: {patients['found']}")
+    prepared = prepare(config, progress=progress)
+    findings = _findings(table, prepared.store)
+    labels = findings["label"].astype(int)
+    _require_both_classes(labels, config)
+    images = _images_check(findings, prepared.store, config, opened)
+    progress.say(f"{'note' if images['ok'] else 'warning'}: {images['found']}")
+    split, recalibration = _split(findings, recalibrate, config.seed)
+    with progress.task("validate", len(findings) * len(keys), "patches") as task:
+        parts = []
+        for key in keys:
+            by_fold = _by_fold(opened, key, prepared.store, findings["position"].to_numpy(), task)
+            parts.append(_predictions(findings, split, opened.model(key), by_fold))
+    facts = {
+        "bundle": _bundle_facts(opened, keys),
+        "counts": {
+            "findings": len(table),
+            "with_label": int(table["label"].notna().sum()),
+            "with_label_and_patch": len(findings),
+            "positives": int(labels.sum()),
+            "patients": int(findings["patient_id"].nunique()),
+            "scans": int(findings["scan_id"].nunique()),
+        },
+        "patients": patients,
+        "images": images,
+        "recalibration": recalibration,
+        "source": {"kind": config.source.kind} | source.description,
+    }
+    reference, froc_note = _froc_reference(source, config, facts, prepared.failures)
+    told = [
+        *notes,
+        *source.findings.notes,
+        *_notes(opened, keys, config, prepared.store, labels[split == "outer"], facts),
+        *froc_note,
+    ]
+    return Validated(
+        config=config,
+        predictions=pd.concat(parts, ignore_index=True),
+        findings=findings.drop(columns=["position"]),
+        store=prepared.store,
+        facts=facts,
+        notes=tuple(dict.fromkeys(told)),
+        warnings=tuple(prepared.warnings),
+        failures=tuple(prepared.failures),
+        reference=reference,
+    )
+
+
+def load_source_for(config: Config, bundle: Bundle) -> LoadedSource:
+    """The source of the data, which must hold patches of the bundle's form.
+
+    Raises:
+        DataError: it holds others.
+    """
+    try:
+        return load_source(config)
+    except ConfigError as error:
+        # Whoever validates cannot set patch.form, which that message asks for.
+        if not str(error).startswith("patch.form"):
+            raise
+        raise DataError(
+            f"{bundle.path}: answers for {bundle.spec.form} patches, and the source holds others; "
+            f"give scans or {bundle.spec.form} patches"
+        ) from error
+
+
+def _with_bundle(config: Config, bundle: Bundle) -> Config:
+    folds = FoldsConfig(allow_shared_patients=config.folds.allow_shared_patients)
+    models = [ModelConfig(**_model(m)) for m in bundle.models.values()]
+    return config.model_copy(
+        update={"patch": bundle.spec, "models": models, "folds": folds, "train": TrainConfig()}
+    )
+
+
+def _model(model: BundledModel) -> dict[str, str]:
+    return {"name": model.registry_name, "label": model.key}
+
+
+def _spec(tree: Any) -> PatchSpec | None:
+    try:
+        return PatchSpec.model_validate(tree)
+    except ValidationError:
+        return None
+
+
+def _refuse(config: Config, bundle: Bundle) -> None:
+    """What cannot be a validation of this bundle, told before anything is read."""
+    if config.label_meaning != bundle.label_meaning:
+        raise ConfigError(
+            f"label_meaning: is {config.label_meaning}, but {bundle.path} predicts "
+            f"{bundle.label_meaning} (a probability {_words(bundle)}); give labels of that meaning "
+            f"and set label_meaning={bundle.label_meaning}, or train on labels of this one"
+        )
+    kind = _value_kind(config.source)
+    if kind != bundle.values.kind:
+        raise DataError(
+            f"{bundle.path}: was trained on {_values_in_words(bundle.values.kind)}, but the source "
+            f"({config.source.kind}) holds {_values_in_words(kind)}; give data of the same values"
+        )
+    for name in ("units", "bundle.json"):
+        if (config.run / name).exists():
+            raise RunError(
+                f"{config.run}: holds a training ({name}), whose results a validation would "
+                f"overwrite; give another folder (--out DIR or run=DIR)"
+            )
+
+
+def _words(bundle: Bundle) -> str:
+    return bundle.meaning.removeprefix("probability ")
+
+
+def _value_kind(source: Source) -> str:
+    if isinstance(source, PatchArchiveSource):
+        return source.value_kind
+    return "intensity" if isinstance(source, MedMnistSource) else "hu"
+
+
+def _values_in_words(kind: str) -> str:
+    return "HU" if kind == "hu" else "plain intensities"
+
+
+def _require_both_classes(labels: pd.Series, config: Config) -> None:
+    positives = int(labels.sum())
+    if 0 < positives < len(labels):
+        return
+    if labels.empty:
+        raise DataError(
+            f"{config.name}: none of its findings has a label and a patch; validation needs both "
+            f"classes; give a label column of 0 and 1, or label_rule"
+        )
+    raise DataError(
+        f"{config.name}: all {len(labels)} labelled findings are "
+        f"{'positive' if positives else 'negative'}; validation needs both classes; check "
+        f"label_rule, or add the other class"
+    )
+
+
+def _patients_check(table: pd.DataFrame, config: Config, bundle: Bundle) -> dict[str, Any]:
+    """Whether anybody here was trained on, in the form of an audit's check.
+
+    ``ok`` is None where nobody can know.
+
+    Raises:
+        DataError: somebody was, and it is not allowed.
+    """
+    check: dict[str, Any] = {"check": "patients of the training", "leak": True, "count": 0}
+    unknown = _why_unknown(config, bundle)
+    names = table["patient_id"].astype(str)
+    if unknown:
+        return check | {
+            "ok": None,
+            "found": f"it could not be checked whether patients were trained on: {unknown}",
+        }
+    trained = bundle.training
+    if "patients_hash" in trained:
+        shared = shared_identities(names, trained["patients_hash"])
+        scans = shared_identities(scan_uids(table["scan_id"]), trained.get("scans_hash"))
+        basis = "keyed hashes of patients and scans in the bundle"
+    else:
+        known = set(read_csv(bundle.path / "folds.csv", ids=["patient_id"])["patient_id"])
+        shared, scans = [n for n in dict.fromkeys(names) if n in known], []
+        basis = "folds.csv beside the bundle"
+    total = int(names.nunique())
+    if not shared and not scans:
+        return check | {
+            "ok": True,
+            "found": f"none of the {total} patient ids is one of the training ({basis})",
+        }
+    found = []
+    if shared:
+        found.append(f"{len(shared)} of {total} patients (first {shared[0]!r})")
+    if scans:
+        found.append(f"{len(scans)} of {table['scan_id'].nunique()} scans (first {scans[0]!r})")
+    what = f"{' and '.join(found)} were in the training of {bundle.path} ({basis})"
+    if not config.folds.allow_shared_patients:
+        raise DataError(
+            f"{what}; figures on them say nothing about new patients. Leave them out; or, if they "
+            f"are others with the same ids, set folds.allow_shared_patients=true, and the report "
+            f"says so in red"
+        )
+    return check | {"ok": False, "count": len(shared) + len(scans), "found": what}
+
+
+def _images_check(
+    findings: pd.DataFrame, store: PatchStore, config: Config, bundle: Bundle
+) -> dict[str, Any]:
+    """Whether a patch here is one of the training, in the form of an audit's check.
+
+    Ids change when data are passed on, images do not. ``ok`` is None where the patches of the
+    training are not beside the bundle.
+
+    Raises:
+        DataError: some are, and it is not allowed.
+    """
+    check: dict[str, Any] = {"check": "identical patches", "leak": True, "count": 0}
+    try:
+        run = Run.open(bundle.path)
+        name = run.manifest()["stages"]["train"]["store"]
+        known = set(PatchStore(run.config.store_path / name).index["content_hash"])
+    except (NoduleNetError, KeyError):
+        return check | {
+            "ok": None,
+            "found": "whether patches are identical to those of the training could not be "
+            "checked: its patch store is not there",
+        }
+    hashes = store.index["content_hash"].to_numpy()[findings["position"].to_numpy()]
+    # Patches of nothing but air are alike everywhere.
+    same = [
+        int(row)
+        for row in np.flatnonzero(np.isin(hashes, list(known)))
+        if _has_content(store, int(findings["position"].iloc[row]))
+    ]
+    if not same:
+        return check | {"ok": True, "found": "no patch is identical to one of the training"}
+    first = findings["finding_id"].iloc[same[0]]
+    what = (
+        f"{len(same)} of {len(findings)} patches (first finding {first!r}) are identical to "
+        f"patches of the training of {bundle.path}"
+    )
+    if not config.folds.allow_shared_patients:
+        raise DataError(
+            f"{what}, so their patients were in it under other ids; leave them out, or set "
+            f"folds.allow_shared_patients=true, and the report says so in red"
+        )
+    return check | {"ok": False, "count": len(same), "found": what}
+
+
+def _has_content(store: PatchStore, position: int) -> bool:
+    """Whether a patch shows more than noise, by the measure of the leakage audit."""
+    spread = float(store.values.from_stored(store.patches([position])).std())
+    return spread >= CONTENT_SD_HU if store.values.kind == "hu" else spread > 0
+
+
+def _why_unknown(config: Config, bundle: Bundle) -> str:
+    if not has_patient_ids(config.source):
+        return "these data have no patient ids"
+    if "patients_hash" not in bundle.training:
+        if not (bundle.path / "folds.csv").is_file():
+            return "the bundle is of an older version and holds nobody's ids"
+        columns = bundle.training.get("columns") or {"patient_id": "patient_id"}
+        rows = bundle.training.get("source") == "medmnist" or columns.get("patient_id") is None
+        return "the training data have no patient ids" if rows else ""
+    if bundle.training["patients_hash"] is None:
+        return "the training data have no patient ids"
+    return ""
+
+
+def _findings(table: pd.DataFrame, store: PatchStore) -> pd.DataFrame:
+    """The labelled findings that have a patch, with its ``position`` in the store."""
+    places = store.index[["finding_id"]].assign(position=np.arange(len(store)))
+    own = table.drop(columns=["position"], errors="ignore")
+    found = own.merge(places, on="finding_id")
+    return found[found["label"].notna()].reset_index(drop=True)
+
+
+def _split(
+    findings: pd.DataFrame, share: float | None, seed: int
+) -> tuple[npt.NDArray[np.object_], dict[str, Any] | None]:
+    """``inner`` (recalibration) or ``outer`` of every finding, whole patients, and the counts."""
+    split = np.full(len(findings), "outer", dtype=object)
+    if share is None:
+        return split, None
+    positive = findings.groupby("patient_id", sort=True)["label"].max().astype(int)
+    random = generator(seed, "recalibrate")
+    chosen: list[str] = []
+    # Patients with a positive finding and those without are divided alike.
+    for label in (1, 0):
+        stratum = positive.index[positive == label].to_numpy()
+        chosen.extend(random.permutation(stratum)[: round(share * len(stratum))])
+    split[findings["patient_id"].isin(chosen).to_numpy()] = "inner"
+    facts: dict[str, Any] = {"share": share, "seed": seed, "by": "patient"}
+    for part in ("inner", "outer"):
+        rows = findings[split == part]
+        positives = int(rows["label"].sum())
+        negatives = len(rows) - positives
+        facts[part] = {
+            "patients": int(rows["patient_id"].nunique()),
+            "findings": len(rows),
+            "positives": positives,
+            "negatives": negatives,
+        }
+        least = MINIMUM_FOR_RECALIBRATION if part == "inner" else 1
+        if min(positives, negatives) < least:
+            what = "recalibration" if part == "inner" else "evaluation"
+            raise DataError(
+                f"recalibrate={share:g}: leaves {positives} positive and {negatives} negative "
+                f"findings for the {what}, expected at least {least} of each; give another share, "
+                f"more data, or no recalibration"
+            )
+    return split, facts
+
+
+def _by_fold(
+    bundle: Bundle,
+    key: str,
+    store: PatchStore,
+    positions: npt.NDArray[np.int64],
+    task: Any,
+) -> npt.NDArray[np.float64]:
+    """Raw probabilities of every fold model: (fold models, findings)."""
+    answers = []
+    for start in range(0, len(positions), _CHUNK):
+        stored = store.patches(positions[start : start + _CHUNK])
+        if store.values != bundle.values:
+            # Training's own scale: another one would turn equal intensities into other inputs.
+            stored = bundle.values.to_stored(store.values.from_stored(stored))
+        answers.append(bundle.predict(stored, key))
+        task.advance(len(stored), note=key)
+    return np.concatenate(answers, axis=1)
+
+
+def _predictions(
+    findings: pd.DataFrame,
+    split: npt.NDArray[np.object_],
+    model: BundledModel,
+    by_fold: npt.NDArray[np.float64],
+) -> pd.DataFrame:
+    raw = by_fold.mean(axis=0)
+    carried = [c for c in _CARRIED if c in findings.columns and findings[c].notna().any()]
+    return findings[["finding_id", "patient_id"]].assign(
+        fold=0,
+        model=model.key,
+        split=split,
+        label=findings["label"].astype(int),
+        probability=model.calibration.apply(raw) if model.calibration else raw,
+        probability_raw=raw,
+        fold_low=by_fold.min(axis=0),
+        fold_high=by_fold.max(axis=0),
+        **{c: findings[c] for c in carried},
+    )
+
+
+def _bundle_facts(bundle: Bundle, keys: list[str]) -> dict[str, Any]:
+    models = [bundle.model(key) for key in keys]
+    return {
+        "name": bundle.name,
+        "path": str(bundle.path),
+        "hash": bundle.hash,
+        "label_meaning": bundle.label_meaning,
+        "probability": bundle.meaning,
+        "spec": bundle.spec.model_dump(mode="json"),
+        "values": bundle.values.to_dict(),
+        "models": {
+            m.key: {
+                "registry_name": m.registry_name,
+                "fold_models": len(m.files),
+                "hashes": list(m.hashes),
+                "calibration": m.calibration.to_dict() if m.calibration else None,
+            }
+            for m in models
+        },
+        "training": {
+            k: v for k, v in bundle.training.items() if k not in ("patients_hash", "scans_hash")
+        },
+        "training_prevalence": bundle.prevalence,
+    }
+
+
+def _notes(
+    bundle: Bundle,
+    keys: list[str],
+    config: Config,
+    store: PatchStore,
+    outer: pd.Series[int],
+    facts: dict[str, Any],
+) -> list[str]:
+    notes = []
+    notes += [facts[c]["found"] for c in ("patients", "images") if not facts[c]["ok"]]
+    notes += [
+        f"{key} of {bundle.path} is not calibrated: its out-of-fold predictions do not rise with "
+        f"the label; the mean of its fold models is shown as it is"
+        for key in keys
+        if bundle.model(key).calibration is None
+    ]
+    counts = facts["counts"]
+    unlabelled = counts["findings"] - counts["with_label"]
+    if unlabelled:
+        notes.append(f"{unlabelled} of {counts['findings']} findings have no label: left out")
+    positives = int(outer.sum())
+    least = min(positives, len(outer) - positives)
+    if least < FEW_EVENTS:
+        notes.append(
+            f"{positives} positive and {len(outer) - positives} negative findings are evaluated; "
+            f"with fewer than {FEW_EVENTS} of either, intervals are wide and calibration is hard "
+            f"to judge"
+        )
+    if isinstance(config.source, Luna16Source) and config.source.negatives_per_positive:
+        notes.append(
+            "negatives were sampled: the share of positives, and with it calibration and "
+            "predictive values, are those of the sample"
+        )
+    if store.values != bundle.values:
+        notes.append("intensities were brought to the scale of the bundle's training data")
+    if facts["recalibration"] is None:
+        notes.append(
+            "no part of the data was set aside for recalibration: the only operating point is 0.5 "
+            "of the bundle's own probability"
+        )
+    return notes
+
+
+def _froc_reference(
+    source: LoadedSource,
+    config: Config,
+    facts: dict[str, Any],
+    failures: Sequence[dict[str, str]],
+) -> tuple[dict[str, Path], list[str]]:
+    """Tables for a FROC, which counts every mark of every listed scan, or why there is none."""
+    if not isinstance(config.source, Luna16Source):
+        return {}, []
+    tables = source.findings.reference
+    if not source.description["all_candidates"]:
+        return {}, ["no FROC: it needs every candidate, and negatives were sampled"]
+    if failures:
+        return {}, ["no FROC: it needs every scan scored, and some failed"]
+    if facts["recalibration"]:
+        return {}, ["no FROC: it needs every scan, and some patients are for recalibration"]
+    if not {"annotations", "seriesuids"} <= tables.keys():
+        return {}, ["no FROC: the source has no annotations.csv or seriesuids.csv"]
+    return dict(tables), []
