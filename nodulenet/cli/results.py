@@ -27,20 +27,25 @@ def results_table(metrics: dict[str, Any]) -> str:
     )
     level = f"{100 * metrics['settings']['level']:g}% interval"
     at = f"sens. at {100 * metrics['settings']['specificity']:g}% spec."
-    for name in ("model", "AUC", level, "folds: mean", at, "Brier"):
+    columns = ["model", "AUC", level, *(["folds: mean"] if folds > 1 else []), at, "Brier"]
+    for name in columns:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
     if has_froc:
         table.add_column("CPM", justify="right")
     for name, model in metrics["models"].items():
-        pooled, folds = model["pooled"], model["over_folds"]
-        cells = [name, *_auc_cells(pooled), _spread(folds), _sensitivity(pooled)]
+        pooled = model["pooled"]
+        cells = [name, *_auc_cells(pooled)]
+        cells += [_spread(model["over_folds"])] if folds > 1 else []
+        cells.append(_sensitivity(pooled))
         cells.append(_number(pooled["brier"]))
         if has_froc:
             cells.append(_number((model["froc"] or {}).get("cpm")))
         table.add_row(*cells)
     size = metrics["size_only"]
     if size["available"]:
-        row = [f"{size['column']} alone", *_auc_cells(size), "", _sensitivity(size)]
+        row = [f"{size['column']} alone", *_auc_cells(size)]
+        row += [_spread(size["over_folds"])] if folds > 1 else []
+        row += [_sensitivity(size), _number(size["calibration"].get("brier"))]
         table.add_row(*row, style="dim")
     else:
         table.caption = f"size alone: not available; {size['why']}"

@@ -82,7 +82,10 @@ def overridden(section: _S, name: str, overrides: Sequence[str]) -> _S:
                 f"{name}.{next(iter(type(section).model_fields))}=..."
             )
         _apply_override(tree, override)
-    return validated(type(section), tree[name])
+    try:
+        return type(section).model_validate(tree[name])
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"{name}.{text}" for text in _problems(error))) from None
 
 
 def find_config(path: str | Path) -> Path:

@@ -27,7 +27,8 @@ class Validated:
         findings: All columns of the findings that are predicted.
         store: Their patches.
         facts: JSON-ready: ``bundle`` (what answered), ``counts``, ``patients`` and ``images``
-            (whether any was in the training), ``recalibration`` (None, or share, seed and counts of both parts).
+            (whether any was in the training), ``recalibration`` (None, or share, seed and counts
+            of both parts), ``source``.
         notes: What the reader of a report has to know.
         warnings: What was tolerated in scans.
         failures: ``{"what", "error", "cause"}`` of every scan or finding without a patch.

@@ -95,7 +95,7 @@ class FigureBook:
             return None
         spoken = "; ".join(f"{r[0]} {number(r[1])}" for r in rows)
         return self._add(
-            interval_figure(rows, x_label="AUC, pooled out-of-fold", muted=muted),
+            interval_figure(rows, x_label=f"AUC, pooled {self._rows_called}", muted=muted),
             "auc",
             f"AUC with intervals. {spoken}.",
             f"Pooled AUC with {self._level} patient-bootstrap intervals; the dotted line is "
@@ -207,7 +207,8 @@ class FigureBook:
     def learning(self) -> list[tuple[str, list[ReportFigure]]]:
         """Loss and validation AUC of each model that has histories."""
         pages = []
-        for model, histories in self._content.histories.items():
+        for model in self._content.metrics["models"]:
+            histories = self._content.histories.get(model)
             if not histories:
                 continue
             self._write(learning_curves_figure(histories), f"learning-{model}")
