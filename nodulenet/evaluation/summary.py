@@ -76,7 +76,7 @@ def summarize(
         "seed": seed,
         "level": settings.level,
     }
-    targets = {
+    targets: dict[str, Any] = {
         "max_fpr": settings.max_fpr,
         "specificity": settings.specificity,
         "sensitivity": settings.sensitivity,

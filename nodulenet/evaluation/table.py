@@ -69,8 +69,8 @@ def read_predictions(
         if column not in table.columns:
             raise PredictionsError(
                 f"{name}: column {column!r} is missing (found: "
-                f"{', '.join(map(str, table.columns)) or 'none'}); rename the column that holds it, "
-                f"or name it (--column {column}=NAME, columns={{'{column}': NAME}})"
+                f"{', '.join(map(str, table.columns)) or 'none'}); rename the column that "
+                f"holds it, or name it (--column {column}=NAME, columns={{'{column}': NAME}})"
             )
     if len(table) == 0:
         raise PredictionsError(f"{name}: no rows; expected one row a prediction")
