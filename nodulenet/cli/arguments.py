@@ -34,6 +34,12 @@ IrregularOption = Annotated[
     typer.Option(help="Tilted or unevenly spaced DICOM slices: refuse, or resample them."),
 ]
 
+LevelOption = Annotated[
+    float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the resamples.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 
 def pairs(texts: list[str], option: str, example: str) -> dict[str, str]:
     """``NAME=VALUE`` options as a mapping.

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from nodulenet.cli.arguments import JsonOption, LevelOption, SeedOption
+
 
 def compare(
     sources: Annotated[
@@ -32,11 +34,9 @@ def compare(
     bootstraps: Annotated[
         int, typer.Option(min=100, max=100_000, help="Resamples of the patients.")
     ] = 2000,
-    level: Annotated[
-        float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
-    ] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    level: LevelOption = 0.95,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Differences between models on the findings that all of them have.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nodulenet.cli.arguments import JsonOption, LevelOption, SeedOption
+
 if TYPE_CHECKING:
     from nodulenet.evaluation.froc import FrocResult
 
@@ -35,11 +37,9 @@ def froc(
     bootstraps: Annotated[
         int, typer.Option(min=0, max=100_000, help="Resamples of the scans; 0 for none.")
     ] = 1000,
-    level: Annotated[
-        float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
-    ] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    level: LevelOption = 0.95,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """FROC and CPM of detections, counted exactly as LUNA16 counts them."""
     from nodulenet.cli.terminal import say, warn

@@ -21,9 +21,10 @@ from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.arrays import shown
 from nodulenet.evaluation.bootstrap import metric_intervals
 from nodulenet.evaluation.calibration import calibration_measures
+from nodulenet.evaluation.discrimination import rank_metrics
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.logistic import sigmoid
-from nodulenet.evaluation.size_only import comparisons, rank_metrics, why_misleading
+from nodulenet.evaluation.size_only import comparisons, why_misleading
 
 BrockModel = Literal["2a", "2b"]
 COLUMNS = (
@@ -207,7 +208,7 @@ def brock_row(
     Returns:
         JSON-ready: ``available, why, model, missing_columns``, counts (``findings, with_score,
         without_score, unknown``: column -> findings without it), the rank metrics of
-        :func:`nodulenet.evaluation.size_only.rank_metrics`, ``brier, brier_interval,
+        :func:`nodulenet.evaluation.discrimination.rank_metrics`, ``brier, brier_interval,
         calibration``, ``comparisons`` (each model minus the score) and ``notes`` (findings out of
         the range that the model was made from). ``available`` False and ``why`` where columns are
         missing, hold something else, or are known for less than half of a class.

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from nodulenet.config.schema import EvaluateConfig
-from nodulenet.evaluation.bootstrap import METRICS, auc_bootstrap, metric_intervals
+from nodulenet.evaluation.arrays import Floats
+from nodulenet.evaluation.bootstrap import RANK_METRICS, auc_bootstrap, metric_intervals
 from nodulenet.evaluation.calibration import brier, expected_calibration_error
 from nodulenet.evaluation.precision_recall import average_precision
 from nodulenet.evaluation.roc import (
@@ -53,51 +54,87 @@ def pooled_metrics(rows: pd.DataFrame, settings: EvaluateConfig, seed: int) -> d
     why = one_class(rows)
     if why:
         return content | {"note": f"no AUC: {why}"}
-    patients = rows["patient_id"].to_numpy()
     sampling: dict[str, Any] = {
         "n_bootstrap": settings.bootstraps,
         "seed": seed,
         "level": settings.level,
     }
-    result = delong(label, probability)
-    limits = {
-        name: interval.to_dict()
-        for name, interval in metric_intervals(
-            label,
-            probability,
-            patients,
-            METRICS,
-            max_fpr=settings.max_fpr,
-            specificity=settings.specificity,
-            sensitivity=settings.sensitivity,
-            **sampling,
-        ).items()
-    }
-    at_specificity = sensitivity_at_specificity(
-        label, probability, specificity=settings.specificity
+    patients = rows["patient_id"].to_numpy()
+    of_brier = metric_intervals(label, probability, patients, ("brier",), **sampling)["brier"]
+    content |= {"brier_interval": of_brier.to_dict()} | rank_metrics(
+        rows,
+        probability,
+        max_fpr=settings.max_fpr,
+        specificity=settings.specificity,
+        sensitivity=settings.sensitivity,
+        **sampling,
     )
-    at_sensitivity = specificity_at_sensitivity(
-        label, probability, sensitivity=settings.sensitivity
-    )
-    content |= {
-        "auc": {
-            "value": float(result.aucs[0]),
-            "patient_bootstrap": auc_bootstrap(label, probability, patients, **sampling).to_dict(),
-            "delong": result.interval(level=settings.level).to_dict(),
-        },
-        "partial_auc": partial_auc(label, probability, max_fpr=settings.max_fpr).to_dict()
-        | {"patient_bootstrap": limits["partial_auc"]},
-        "average_precision": average_precision(label, probability),
-        "average_precision_interval": limits["average_precision"],
-        "brier_interval": limits["brier"],
-        "sensitivity_at_specificity": at_specificity.to_dict(level=settings.level)
-        | {"patient_bootstrap": limits["sensitivity_at_specificity"]},
-        "specificity_at_sensitivity": at_sensitivity.to_dict(level=settings.level)
-        | {"patient_bootstrap": limits["specificity_at_sensitivity"]},
-    }
     if np.ptp(probability) == 0:
         content["note"] = "all probabilities are equal: the model tells nothing apart"
     return content
+
+
+def rank_metrics(
+    findings: pd.DataFrame,
+    scores: Floats,
+    *,
+    n_bootstrap: int,
+    seed: int,
+    level: float,
+    max_fpr: float = 0.1,
+    specificity: float = 0.9,
+    sensitivity: float = 0.9,
+) -> dict[str, Any]:
+    """What a score reaches as a ranking: a model's probability, the size alone or any other.
+
+    Args:
+        findings: ``label`` and ``patient_id``, both classes, n rows.
+        scores: Finite, larger for positives, shape (n,).
+        n_bootstrap: Resamples of the patients.
+        seed: Root seed.
+        level: Confidence level.
+        max_fpr: Upper end of the partial AUC. Defaults to 0.1.
+        specificity: At which sensitivity is stated. Defaults to 0.9.
+        sensitivity: At which specificity is stated. Defaults to 0.9.
+
+    Returns:
+        ``auc`` (with ``patient_bootstrap`` and ``delong``), ``partial_auc, average_precision,
+        average_precision_interval, sensitivity_at_specificity, specificity_at_sensitivity``.
+    """
+    label, patients = findings["label"].to_numpy(), findings["patient_id"].to_numpy()
+    sampling: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "level": level}
+    limits = metric_intervals(
+        label,
+        scores,
+        patients,
+        RANK_METRICS,
+        max_fpr=max_fpr,
+        specificity=specificity,
+        sensitivity=sensitivity,
+        **sampling,
+    )
+    result = delong(label, scores)
+    at_specificity = sensitivity_at_specificity(label, scores, specificity=specificity)
+    at_sensitivity = specificity_at_sensitivity(label, scores, sensitivity=sensitivity)
+
+    def bootstrapped(name: str) -> dict[str, Any]:
+        return {"patient_bootstrap": limits[name].to_dict()}
+
+    return {
+        "auc": {
+            "value": float(result.aucs[0]),
+            "patient_bootstrap": auc_bootstrap(label, scores, patients, **sampling).to_dict(),
+            "delong": result.interval(level=level).to_dict(),
+        },
+        "partial_auc": partial_auc(label, scores, max_fpr=max_fpr).to_dict()
+        | bootstrapped("partial_auc"),
+        "average_precision": average_precision(label, scores),
+        "average_precision_interval": limits["average_precision"].to_dict(),
+        "sensitivity_at_specificity": at_specificity.to_dict(level=level)
+        | bootstrapped("sensitivity_at_specificity"),
+        "specificity_at_sensitivity": at_sensitivity.to_dict(level=level)
+        | bootstrapped("specificity_at_sensitivity"),
+    }
 
 
 def fold_metrics(rows: pd.DataFrame) -> list[dict[str, Any]]:

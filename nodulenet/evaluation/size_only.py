@@ -13,31 +13,20 @@ import numpy as np
 import pandas as pd
 
 from nodulenet.config.schema import OperatingPointConfig
-from nodulenet.evaluation.arrays import Floats
-from nodulenet.evaluation.bootstrap import auc_bootstrap, metric_intervals
+from nodulenet.evaluation.bootstrap import metric_intervals
 from nodulenet.evaluation.calibration import brier, calibration_measures
 from nodulenet.evaluation.compare import auc_difference
-from nodulenet.evaluation.discrimination import over_folds
+from nodulenet.evaluation.discrimination import over_folds, rank_metrics
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.logistic import fit_logistic, sigmoid
 from nodulenet.evaluation.precision_recall import average_precision
 from nodulenet.evaluation.roc import (
     auc,
-    delong,
-    partial_auc,
-    sensitivity_at_specificity,
-    specificity_at_sensitivity,
 )
 from nodulenet.evaluation.thresholds import table_operating_points
 
 # With a diameter for fewer than this share of a class, having one is itself the answer.
 MINIMUM_SHARE = 0.5
-_RANK_METRICS = (
-    "average_precision",
-    "partial_auc",
-    "sensitivity_at_specificity",
-    "specificity_at_sensitivity",
-)
 
 
 def size_only(
@@ -124,70 +113,6 @@ def size_only(
             "comparisons": comparisons(rows, column, sampling),
         }
     )
-
-
-def rank_metrics(
-    findings: pd.DataFrame,
-    scores: Floats,
-    *,
-    n_bootstrap: int,
-    seed: int,
-    level: float,
-    max_fpr: float = 0.1,
-    specificity: float = 0.9,
-    sensitivity: float = 0.9,
-) -> dict[str, Any]:
-    """What a score that is no model's reaches as a ranking, under the names a model's has.
-
-    Args:
-        findings: ``label`` and ``patient_id``, both classes, n rows.
-        scores: Finite, larger for positives, shape (n,).
-        n_bootstrap: Resamples of the patients.
-        seed: Root seed.
-        level: Confidence level.
-        max_fpr: Upper end of the partial AUC. Defaults to 0.1.
-        specificity: At which sensitivity is stated. Defaults to 0.9.
-        sensitivity: At which specificity is stated. Defaults to 0.9.
-
-    Returns:
-        ``auc, partial_auc, average_precision, average_precision_interval,
-        sensitivity_at_specificity, specificity_at_sensitivity``, as in the ``pooled`` metrics of
-        a model.
-    """
-    label, patients = findings["label"].to_numpy(), findings["patient_id"].to_numpy()
-    sampling: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "level": level}
-    limits = metric_intervals(
-        label,
-        scores,
-        patients,
-        _RANK_METRICS,
-        max_fpr=max_fpr,
-        specificity=specificity,
-        sensitivity=sensitivity,
-        **sampling,
-    )
-    result = delong(label, scores)
-    at_specificity = sensitivity_at_specificity(label, scores, specificity=specificity)
-    at_sensitivity = specificity_at_sensitivity(label, scores, sensitivity=sensitivity)
-
-    def bootstrapped(name: str) -> dict[str, Any]:
-        return {"patient_bootstrap": limits[name].to_dict()}
-
-    return {
-        "auc": {
-            "value": float(result.aucs[0]),
-            "patient_bootstrap": auc_bootstrap(label, scores, patients, **sampling).to_dict(),
-            "delong": result.interval(level=level).to_dict(),
-        },
-        "partial_auc": partial_auc(label, scores, max_fpr=max_fpr).to_dict()
-        | bootstrapped("partial_auc"),
-        "average_precision": average_precision(label, scores),
-        "average_precision_interval": limits["average_precision"].to_dict(),
-        "sensitivity_at_specificity": at_specificity.to_dict(level=level)
-        | bootstrapped("sensitivity_at_specificity"),
-        "specificity_at_sensitivity": at_sensitivity.to_dict(level=level)
-        | bootstrapped("specificity_at_sensitivity"),
-    }
 
 
 def known_sizes(rows: pd.DataFrame, column: str) -> pd.Series[bool]:
