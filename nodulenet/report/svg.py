@@ -9,9 +9,12 @@ from markupsafe import Markup
 from nodulenet.plots.style import GRID, INK, MUTED, SERIES
 
 # The page defines these colours twice, for light and for dark.
-_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"} | {
-    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)
-}
+_COLOURS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    "#ffffff": "var(--card)",  # hollow markers
+} | {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)}
 _COLOUR = re.compile("|".join(map(re.escape, _COLOURS)), re.IGNORECASE)
 _STYLE = re.compile(r'style="[^"]*"')
 _OPENING = re.compile(r"<svg[^>]*>")

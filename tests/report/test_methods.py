@@ -15,8 +15,8 @@ import pytest
 from nodulenet.config.schema import Config
 from nodulenet.ct.windows import WINDOWS
 from nodulenet.report import ReportContent
-from nodulenet.report.checklists import CLAIM, TRIPOD_AI
 from nodulenet.report.methods import MethodsFacts, methods_text, write_methods
+from nodulenet.report.methods.checklists import CLAIM, TRIPOD_AI
 
 AUDIT = [
     {"check": "patients", "ok": True, "found": "no patients on two sides of a fold"},
@@ -309,6 +309,48 @@ def test_what_the_metrics_lack_is_not_told(make_facts: MakeFacts) -> None:
         assert words not in text.split("## Checklists")[0], words
     assert "| 28 | performance metrics | **not known" in text
     assert "| 29 | uncertainty and significance | **not known" in text
+
+
+def test_a_comparison_of_several_models_tells_its_interval_and_holm(
+    make_facts: MakeFacts, make_content: Callable[..., ReportContent]
+) -> None:
+    two = make_facts()
+    interval = "AUCs with its 95% interval from a paired bootstrap of whole patients and by DeLong"
+    assert interval in methods_text(two)
+    assert "Holm" not in methods_text(two)
+
+    three = make_content(models=("v2", "v1x", "third")).metrics
+    text = methods_text(make_facts(metrics=three))
+    assert "`v2` with `v1x`, `v2` with `third` and `v1x` with `third`" in text
+    assert interval in text
+    assert "P values were corrected by Holm's method over 3 pairs." in text
+
+    none = [c | {"patient_bootstrap": {"low": None}} for c in three["comparisons"]]
+    text = methods_text(make_facts(metrics=dict(three) | {"comparisons": none}))
+    assert "AUCs with a paired bootstrap of whole patients and by DeLong" in text
+
+
+def test_the_probability_of_the_size_is_told_where_there_is_one(make_facts: MakeFacts) -> None:
+    full = make_facts()
+    size = full.metrics["size_only"]
+
+    def told(changes: dict[str, Any], **more: Any) -> str:
+        calibration = {"calibration": size["calibration"] | changes}
+        metrics = dict(full.metrics) | {"size_only": size | calibration}
+        return methods_text(make_facts(metrics=metrics, **more))
+
+    text = told({"folds_left_out": []})
+    assert (
+        "a logistic regression on its logarithm, fitted on the inner part of each fold and applied"
+    ) in text
+    assert "none could be fitted" not in text
+    left_out = {"folds_left_out": [2], "fits": {"0": {}, "1": {}}}
+    assert "In 1 of 3 folds none could be fitted." in told(left_out)
+    assert "logarithm, fitted on the part set aside for it" in told({}, validation=VALIDATION)
+
+    text = told({"available": False, "why": "no inner rows"})
+    assert "The size alone" in text
+    assert "logistic regression" not in text
 
 
 def rows(text: str, heading: str) -> dict[str, str]:

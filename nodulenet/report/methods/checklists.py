@@ -1,4 +1,4 @@
-"""What two reporting guidelines ask for, item by item, in our own short words.
+"""What two reporting guidelines ask for, item by item, and where the methods text answers it.
 
 CLAIM: Checklist for Artificial Intelligence in Medical Imaging, 2024 update (44 items). Tejani
 A. S. et al., Radiology: Artificial Intelligence 6:e240300, 2024, doi:10.1148/ryai.240300; numbers
@@ -12,7 +12,11 @@ guideline itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from nodulenet.report.methods.paragraph import Paragraph
+from nodulenet.report.methods.words import listed
 
 CLAIM: Final[dict[str, str]] = {
     "1": "title or abstract: names the kind of AI",
@@ -61,9 +65,6 @@ CLAIM: Final[dict[str, str]] = {
     "44": "funding and the role of funders",
 }
 """Item -> what it asks for."""
-
-DEVELOPMENT: Final = "D"
-EVALUATION: Final = "E"
 
 TRIPOD_AI: Final[dict[str, tuple[str, str]]] = {
     "1": ("DE", "title: development or evaluation, population, outcome"),
@@ -120,3 +121,67 @@ TRIPOD_AI: Final[dict[str, tuple[str, str]]] = {
     "27c": ("DE", "next steps"),
 }
 """Item -> what it is about (D development, E evaluation, DE both), what it asks for."""
+
+
+def item_tag(paragraph: Paragraph) -> str:
+    """``[CLAIM 7*, 10; TRIPOD+AI 5a*]``: the items of a paragraph, ``*`` where only in part."""
+    parts = [
+        f"{name} {', '.join(item + ('*' if missing else '') for item, missing in items.items())}"
+        for name, items in (("CLAIM", paragraph.claim), ("TRIPOD+AI", paragraph.tripod))
+        if items
+    ]
+    return f"[{'; '.join(parts)}]" if parts else ""
+
+
+def checklist_lines(paragraphs: Sequence[Paragraph], *, external: bool) -> list[str]:
+    """The section with both tables, for a development or for an external validation."""
+    stage, elsewhere = (
+        ("E", "about development: see the paper on the model")
+        if external
+        else ("D", "about the evaluation of an existing model")
+    )
+    return [
+        "## Checklists",
+        "",
+        "The words are short hints of ours; the guidelines themselves say what an item asks for.",
+        "",
+        "### CLAIM, 2024 update",
+        "",
+        *_table(CLAIM, [(p.title, p.claim) for p in paragraphs], elsewhere={}),
+        "",
+        "### TRIPOD+AI",
+        "",
+        *_table(
+            {item: asked for item, (_, asked) in TRIPOD_AI.items()},
+            [(p.title, p.tripod) for p in paragraphs],
+            elsewhere={i: elsewhere for i, (about, _) in TRIPOD_AI.items() if stage not in about},
+        ),
+        "",
+        "Sources: Tejani A. S. et al., Radiology: Artificial Intelligence 6:e240300, 2024; "
+        "Collins G. S. et al., BMJ 385:e078378, 2024.",
+    ]
+
+
+def _table(
+    asked: Mapping[str, str],
+    answers: Sequence[tuple[str, Mapping[str, str]]],
+    *,
+    elsewhere: Mapping[str, str],
+) -> list[str]:
+    """All items of a guideline: answered above, in part, elsewhere, or for the authors."""
+    lines = ["| item | about | where |", "|---|---|---|"]
+    for item, what in asked.items():
+        found = [(title, items[item]) for title, items in answers if item in items]
+        titles = listed(f"*{title}*" for title, _ in found)
+        missing = list(dict.fromkeys(m for _, m in found if m))
+        if not found:
+            where = elsewhere.get(
+                item, "**not known to the software: to be written by the authors**"
+            )
+        elif any(not m for _, m in found):
+            # Wherever one paragraph answers an item fully, it is answered.
+            where = titles
+        else:
+            where = f"in part: {titles}; to add: {'; '.join(missing)}"
+        lines.append(f"| {item} | {what} | {where} |")
+    return lines
