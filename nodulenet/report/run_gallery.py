@@ -42,7 +42,7 @@ def run_gallery(
         patch = _without_margin(store, position[finding])
         saliency = read_saliency(folder, model, finding, patch.shape)
         items.append(
-            _item(
+            patch_item(
                 patch,
                 saliency,
                 store.spec,
@@ -53,13 +53,20 @@ def run_gallery(
     return items
 
 
-def _item(
+def patch_item(
     patch: npt.NDArray[np.int16],
     saliency: npt.NDArray[np.float32] | None,
     spec: PatchSpec,
     **facts: Any,
 ) -> GalleryItem:
-    """A patch of any form: three planes where it has three, else its middle axial slice."""
+    """A patch of any form: three planes where it has three, else its middle axial slice.
+
+    Args:
+        patch: HU without margin, as the store has it: (z, y, x), (y, x), or (3, y, x).
+        saliency: -1..1, of the same shape, or None.
+        spec: What the patch is.
+        facts: ``kind`` and ``caption`` of the item.
+    """
     x, y, z = spec.spacing_xyz_mm
     planes: tuple[Plane, ...]
     if spec.form == "3d":
