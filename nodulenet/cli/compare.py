@@ -25,7 +25,9 @@ def compare(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(help="Non-inferiority margin of the AUC, stated beforehand, e.g. 0.05."),
+        typer.Option(
+            max=0.5, help="Non-inferiority margin of the AUC, stated beforehand, e.g. 0.05."
+        ),
     ] = None,
     out: Annotated[
         Path | None,

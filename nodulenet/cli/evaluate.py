@@ -47,7 +47,9 @@ def evaluate(
     series: Annotated[
         Path | None, typer.Option(help="CSV: the scans that count in the FROC, one UID a line.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="CSV: seed of the bootstraps.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="CSV: seed of the bootstraps. Default: 0.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Metrics of out-of-fold predictions: metrics.json, figures and report.html.
@@ -60,9 +62,9 @@ def evaluate(
     from nodulenet.errors import UsageError
 
     tables = {"--annotations": annotations, "--excluded": excluded, "--series": series}
-    for_tables = {"--label-meaning": label_meaning, "--column": column, **tables}
+    for_tables = {"--label-meaning": label_meaning, "--column": column, "--seed": seed, **tables}
     if source.is_dir() or (source.suffix.lower() != ".csv" and not source.exists()):
-        given = [name for name, value in for_tables.items() if value]
+        given = [name for name, value in for_tables.items() if value is not None]
         if given:
             raise UsageError(
                 f"{given[0]}: is for CSV tables; {source} is a run, which knows that itself"
@@ -88,7 +90,7 @@ def evaluate(
             froc=FrocReference.read(annotations, excluded, series)
             if annotations and series
             else None,
-            seed=seed,
+            seed=seed or 0,
         )
     typer.echo(json.dumps(report.metrics, indent=2) if as_json else results_table(report.metrics))
     for text in report.notes:

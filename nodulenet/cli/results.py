@@ -20,13 +20,16 @@ def results_table(metrics: dict[str, Any]) -> str:
     has_froc = any((m["froc"] or {}).get("available") for m in metrics["models"].values())
     table = Table(box=SIMPLE, title_justify="left", caption_justify="left", pad_edge=False)
     folds = len(data["folds"])
+    what = "Out-of-fold" if folds > 1 else "Held-out"
+    if data["held_out"] == "assumed":
+        what = "Taken as held out,"
     table.title = (
-        f"{'Out-of-fold' if folds > 1 else 'Held-out'} results: {data['findings']} findings "
+        f"{what} results: {data['findings']} findings "
         f"({data['positives']} positive) of {data['patients']} patients"
         + (f", {folds} folds" if folds > 1 else "")
     )
     level = f"{100 * metrics['settings']['level']:g}% interval"
-    at = f"sens. at {100 * metrics['settings']['specificity']:g}% spec."
+    at = f"sens. at {100 * metrics['settings']['specificity']:.10g}% spec."
     columns = ["model", "AUC", level, *(["folds: mean"] if folds > 1 else []), at, "Brier"]
     for name in columns:
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
@@ -71,6 +74,8 @@ def _spread(folds: dict[str, Any]) -> str:
     if folds["auc_mean"] is None:
         return "-"
     spread = "" if folds["auc_sd"] is None else f" (sd {folds['auc_sd']:.3f})"
+    if folds["folds_with_auc"] < folds["folds"]:
+        spread += f", {folds['folds_with_auc']} of {folds['folds']} folds"
     return f"{folds['auc_mean']:.3f}{spread}"
 
 

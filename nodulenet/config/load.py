@@ -85,7 +85,8 @@ def overridden(section: _S, name: str, overrides: Sequence[str]) -> _S:
     try:
         return type(section).model_validate(tree[name])
     except ValidationError as error:
-        raise ConfigError("; ".join(f"{name}.{text}" for text in _problems(error))) from None
+        problems = _problems(error, type(section))
+        raise ConfigError("; ".join(f"{name}.{text}" for text in problems)) from None
 
 
 def find_config(path: str | Path) -> Path:
@@ -182,7 +183,7 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(_problems(error))
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
+def _problems(error: ValidationError, model: type[BaseModel] = Config) -> Iterator[str]:
     kinds = {"luna16", "lidc", "luna25", "points", "patches", "medmnist"}
     for problem in error.errors():
         # pydantic puts the tag of a union into the path; a reader knows it as source.kind.
@@ -193,7 +194,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         ]
         where = ".".join(steps) or "config"
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(steps[-1], sorted(_all_fields(Config)), n=1)
+            near = difflib.get_close_matches(steps[-1], sorted(_all_fields(model)), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield f"{where}: unknown field{hint}"
         elif problem["type"] == "missing":

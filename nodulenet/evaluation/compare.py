@@ -8,7 +8,7 @@ at an operating point) are what papers quote, and take findings as independent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -26,6 +26,8 @@ from nodulenet.evaluation.interval import (
     percentile_interval,
 )
 from nodulenet.evaluation.multiplicity import holm
+from nodulenet.evaluation.repeats import NOTE as REPEATED
+from nodulenet.evaluation.repeats import repeated, withheld
 from nodulenet.evaluation.roc import DelongResult, delong
 from nodulenet.evaluation.table import outer_rows
 
@@ -435,6 +437,7 @@ def _compare(
             replicates = auc_replicates(
                 labels, values, patients, n_bootstrap=n_bootstrap, seed=seed
             )
+        again = repeated(cases.index.to_frame(index=False)[mask])
         for first, second in members:
             each = scores[[first, second]].notna().to_numpy().sum()
             facts: dict[str, Any] = {
@@ -442,6 +445,7 @@ def _compare(
                 "second": second,
                 "rows": int(mask.sum()),
                 "rows_left_out": int(each - 2 * mask.sum()),
+                "findings": int(cases.index[mask].get_level_values("finding_id").nunique()),
                 "patients": int(np.unique(patients).size),
             }
             if not defined:
@@ -452,6 +456,9 @@ def _compare(
             difference = _difference(
                 result, replicates, models.index(first), models.index(second), level
             )
+            if again:
+                # Repeats of a finding are no further findings.
+                difference = replace(difference, delong=withheld(difference.delong), p_value=None)
             facts |= {"available": True} | difference.to_dict()
             if margin is not None:
                 facts["non_inferiority"] = non_inferiority(difference.bootstrap, margin)
@@ -464,6 +471,11 @@ def _compare(
                     seed=seed,
                     level=level,
                 )
+                if again:
+                    for measure in MEASURES:
+                        if measure in facts["mcnemar"]:
+                            facts["mcnemar"][measure]["p_value"] = None
+                    facts["mcnemar"]["note"] = REPEATED
             results[first, second] = facts
     return [results[pair] for pair in pairs]
 

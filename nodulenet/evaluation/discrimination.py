@@ -37,7 +37,8 @@ def pooled_metrics(rows: pd.DataFrame, settings: EvaluateConfig, seed: int) -> d
     """
     label, probability = rows["label"].to_numpy(), rows["probability"].to_numpy()
     content: dict[str, Any] = {
-        "what": "all outer rows together, each predicted by a model that never saw its patient",
+        "what": "all outer rows together: those that the table gives as predicted by a model that "
+        "did not see them",
         "auc": None,
         "partial_auc": None,
         "average_precision": None,
@@ -151,6 +152,7 @@ def over_folds(folds: list[dict[str, Any]]) -> dict[str, Any]:
     for name in ("auc", "average_precision", "brier"):
         values = np.array([fold[name] for fold in folds if fold[name] is not None])
         if name == "auc":
+            content["folds"] = len(folds)
             content["folds_with_auc"] = int(values.size)
         content |= {
             f"{name}_mean": float(values.mean()) if values.size else None,

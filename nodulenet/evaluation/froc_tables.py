@@ -13,6 +13,7 @@ import pandas as pd
 
 from nodulenet.errors import PredictionsError
 from nodulenet.evaluation.arrays import Floats, shown
+from nodulenet.evaluation.table import csv_columns
 
 _LUNA16 = ("seriesuid", "coordX", "coordY", "coordZ")
 _OURS = ("scan_id", "x_lps_mm", "y_lps_mm", "z_lps_mm")
@@ -80,6 +81,7 @@ def read_marks(path: str | os.PathLike[str]) -> pd.DataFrame:
     if not Path(path).is_file():
         raise PredictionsError(f"{path}: no such file; expected a CSV with {', '.join(_LUNA16)}")
     try:
+        csv_columns(Path(path), str(path))
         table = pd.read_csv(
             path,
             dtype={"seriesuid": str, "scan_id": str, "finding_id": str, "patient_id": str},

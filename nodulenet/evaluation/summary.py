@@ -20,6 +20,8 @@ from nodulenet.evaluation.discrimination import fold_metrics, over_folds, pooled
 from nodulenet.evaluation.froc import evaluate_froc
 from nodulenet.evaluation.froc_tables import FrocReference
 from nodulenet.evaluation.recalibration import recalibrate
+from nodulenet.evaluation.repeats import repeated, withhold
+from nodulenet.evaluation.sides import chosen_on_patients, crossing_patients
 from nodulenet.evaluation.size_only import size_only
 from nodulenet.evaluation.subgroups import subgroup_results
 from nodulenet.evaluation.table import outer_rows, read_predictions
@@ -83,6 +85,9 @@ def summarize(
     }
     inner = table[table["split"] == "inner"]
     models = list(dict.fromkeys(rows["model"]))
+    reference = settings.reference_model
+    if settings.margin is not None and reference is None and len(models) > 1:
+        reference = models[0]
     points = {
         model: _operating_points(
             inner[inner["model"] == model], rows[rows["model"] == model], settings
@@ -99,6 +104,7 @@ def summarize(
             "positive_when": "probability >= threshold",
             "unit_of_bootstrap": "patient",
             "working_point": working_point,
+            "reference_model": reference,
         },
         "models": {
             model: _model(table[table["model"] == model], points[model], froc, settings, seed)
@@ -110,7 +116,7 @@ def summarize(
         "brock": brock_row(rows, **targets, **sampling),
         "comparisons": compare_all(
             table,
-            reference=settings.reference_model,
+            reference=reference,
             margin=settings.margin,
             calls=calls,
             operating_point=working_point,
@@ -124,7 +130,14 @@ def summarize(
             calls=calls,
             **sampling,
         ),
-        "notes": _notes(table, rows),
+        "notes": [
+            *_notes(table, rows),
+            *(
+                [f"a margin needs a reference: {reference!r}, the first model, was taken"]
+                if reference != settings.reference_model
+                else []
+            ),
+        ],
     }
 
 
@@ -139,6 +152,11 @@ def _facts(table: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
         "positives": int(findings["label"].sum()),
         "negatives": int((findings["label"] == 0).sum()),
         "folds": sorted(int(fold) for fold in rows["fold"].unique()),
+        "repeated": repeated(rows),
+        "inner_and_outer_patients": len(chosen_on_patients(table)),
+        "held_out": "assumed"
+        if any(note.startswith("no split column") for note in table.attrs["notes"])
+        else "stated",
     }
 
 
@@ -148,15 +166,20 @@ def _notes(table: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     if twice:
         notes.append(
             f"{twice} outer rows repeat a finding of the same model in another fold; in the "
-            "pooled numbers such findings count more than once (bootstraps draw whole patients), "
-            "in the FROC with the mean of their probabilities"
+            "pooled numbers such findings count more than once (bootstraps draw whole patients; "
+            "intervals and tests that take rows as independent are withheld), in the FROC with "
+            "the mean of their probabilities"
         )
-    crossing = rows.groupby("patient_id")["fold"].nunique()
-    crossing = crossing[crossing > 1]
-    if len(crossing) and not twice:
+    if crossing := crossing_patients(rows):
         notes.append(
-            f"{len(crossing)} patients have findings in more than one fold; where training did "
-            "not leave them out, all numbers here are too good"
+            f"patients with findings in more than one fold: {len(crossing)} (first: "
+            f"{crossing[0]}); where training did not leave them out, all numbers here are too good"
+        )
+    if chosen := chosen_on_patients(table):
+        notes.append(
+            f"patients that are inner and outer of the same fold: {len(chosen)} (first: "
+            f"{chosen[0]}); thresholds and recalibrations have seen them, so what is said of both "
+            "is too good"
         )
     return notes
 
@@ -203,8 +226,9 @@ def _model(
         seed=seed,
         level=settings.level,
     )
-    return {
+    content = {
         "rows": len(rows),
+        "findings": int(rows["finding_id"].nunique()),
         "patients": int(rows["patient_id"].nunique()),
         "positives": int(rows["label"].sum()),
         "negatives": int((rows["label"] == 0).sum()),
@@ -224,6 +248,7 @@ def _model(
         ],
         "froc": _froc(_once_a_finding(rows), froc, settings, seed),
     }
+    return withhold(content) if repeated(rows) else content
 
 
 def _once_a_finding(rows: pd.DataFrame) -> pd.DataFrame:

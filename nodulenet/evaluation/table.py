@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,11 @@ KEY = ("finding_id", "model", "fold", "split")
 SPLITS = ("inner", "outer")
 _TEXT_COLUMNS = ("finding_id", "patient_id", "model", "split", "scan_id")
 _NUMBER_COLUMNS = ("diameter_mm", "x_lps_mm", "y_lps_mm", "z_lps_mm")
+_OURS = ("label", "probability", "fold", *_TEXT_COLUMNS, *_NUMBER_COLUMNS)
+# What an empty cell is written as, in columns that are no identifiers.
+_NOTHING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "<NA>")
+# Beyond it whole numbers are not exact any more.
+_LARGEST_FOLD = 2**53
 
 
 def read_predictions(
@@ -30,7 +37,7 @@ def read_predictions(
     absent of the other columns is filled in, and each filling is named in
     ``result.attrs["notes"]``:
 
-    - ``finding_id``: ``row-1``, ``row-2`` ... in file order (with several models or folds in
+    - ``finding_id``: ``row-1``, ``row-2`` ... in file order (with several models or splits in
       the table this would tell equal findings apart, so there it is an error);
     - ``patient_id``: the finding's own id, so that each finding counts as a patient of its own;
     - ``fold``: 0; ``model``: ``"model"``; ``split``: ``"outer"``.
@@ -134,9 +141,15 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.D
                 f"{name}: column {theirs!r}, named for {ours}, is missing (found: "
                 f"{', '.join(map(str, table.columns)) or 'none'}); correct the name"
             )
-    aside = [ours for ours, theirs in columns.items() if ours != theirs and ours in table.columns]
-    back = {theirs: ours for ours, theirs in columns.items()}
-    return table.drop(columns=aside).rename(columns=back)
+        near = difflib.get_close_matches(ours, _OURS, n=1, cutoff=0.75)
+        if near and ours not in _OURS:
+            raise PredictionsError(
+                f"{name}: there is no column {ours!r} of ours to be filled from {theirs!r}; did "
+                f"you mean {near[0]}?"
+            )
+    # Copied, so that one column may serve as two, and two may change places.
+    copies = {ours: table[theirs] for ours, theirs in columns.items()}
+    return table.drop(columns=[*copies, *columns.values()], errors="ignore").assign(**copies)
 
 
 def _read_csv(path: Path, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -146,8 +159,15 @@ def _read_csv(path: Path, name: str, columns: Mapping[str, str]) -> pd.DataFrame
         )
     try:
         # From pandas 3.1 on numbers are read to the last digit; before, ties were made and broken.
-        texts = [columns.get(column, column) for column in _TEXT_COLUMNS]
-        return pd.read_csv(path, dtype=dict.fromkeys(texts, str))
+        # Identifiers stay as they are written: "007" keeps its zeros, "NA" is a name like others.
+        texts = {columns.get(column, column) for column in _TEXT_COLUMNS}
+        others = [column for column in csv_columns(path, name) if column not in texts]
+        return pd.read_csv(
+            path,
+            dtype=dict.fromkeys(texts, str),
+            keep_default_na=False,
+            na_values=dict.fromkeys(others, _NOTHING),
+        )
     except pd.errors.EmptyDataError as error:
         raise PredictionsError(
             f"{name}: the file is empty; expected a CSV with a header"
@@ -156,6 +176,29 @@ def _read_csv(path: Path, name: str, columns: Mapping[str, str]) -> pd.DataFrame
         raise PredictionsError(
             f"{name}: not readable as CSV ({str(error).strip()}); expected UTF-8, commas, a header"
         ) from error
+
+
+def csv_columns(path: Path, name: str) -> list[str]:
+    """The names in the header of a CSV, whose first row must not be longer.
+
+    pandas would take the first field of longer rows as a row name, and all others would stand one
+    column off.
+
+    Raises:
+        PredictionsError: it is longer, or there is no header.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        lines = csv.reader(stream)
+        header, first = next(lines, []), next(lines, [])
+    if not header:
+        raise PredictionsError(f"{name}: the file is empty; expected a CSV with a header")
+    if len(first) > len(header):
+        raise PredictionsError(
+            f"{name}: row 1 has {len(first)} fields, more than the header names ({len(header)}); "
+            "name every column, or take away the comma at the end of the rows"
+        )
+    return header
 
 
 def _first(wrong: pd.Series[bool]) -> int:
@@ -246,7 +289,8 @@ def _texts(table: pd.DataFrame, column: str, name: str) -> pd.Series[str]:
 
 def _folds(table: pd.DataFrame, name: str) -> pd.Series[int]:
     numbers = _numeric(table, "fold")
-    wrong = ~((numbers % 1) == 0)  # NaN and infinity have no whole rest either
+    # NaN and infinity have no whole rest either.
+    wrong = ~((numbers % 1) == 0) | (numbers.abs() > _LARGEST_FOLD)
     if wrong.any():
         row = _first(wrong)
         raise PredictionsError(
@@ -286,6 +330,14 @@ def _check_keys(table: pd.DataFrame, name: str) -> None:
         raise PredictionsError(
             f"{name}, row {row + 1}: a second row for {value}; keep one row each, or make "
             "finding_id unique over all patients"
+        )
+    both = table.duplicated(["finding_id", "model", "fold"])
+    if both.any():
+        row = _first(both)
+        raise PredictionsError(
+            f"{name}, row {row + 1}: finding {shown(table['finding_id'].iloc[row])} is inner and "
+            f"outer in fold {table['fold'].iloc[row]} of {table['model'].iloc[row]}; thresholds "
+            "would be chosen on the rows they are reported on: keep one of the two"
         )
 
 

@@ -128,5 +128,5 @@ def _name(point: OperatingPointConfig) -> str:
     if point.target is None:
         return "Youden"
     if point.kind == "cost":
-        return f"a miss costs {point.target:g} false alarms"
-    return f"{point.kind} at least {100 * point.target:g} %"
+        return f"a miss costs {point.target:.10g} false alarms"
+    return f"{point.kind} at least {100 * point.target:.10g} %"

@@ -39,6 +39,11 @@ def interval(limits: Mapping[str, Any] | None, digits: int = 3) -> str:
     return f"{number(limits['low'], digits)}{_KEEP}to{_KEEP}{number(limits['high'], digits)}"
 
 
+def target(value: float) -> str:
+    """A share that somebody asked for, as per cent, with every digit of it."""
+    return f"{100 * value:.10g} %"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as per cent."""
     return MISSING if value is None else f"{100 * value:.{digits}f} %"
@@ -67,19 +72,18 @@ def p_value(value: float | None) -> str:
 def spread(over_folds: Mapping[str, Any], name: str) -> str:
     """``0.912 ± 0.021``: mean and standard deviation of a metric over folds."""
     sd = over_folds[f"{name}_sd"]
-    return number(over_folds[f"{name}_mean"]) + ("" if sd is None else f" ± {number(sd)}")
+    text = number(over_folds[f"{name}_mean"]) + ("" if sd is None else f" ± {number(sd)}")
+    defined, folds = over_folds["folds_with_auc"], over_folds["folds"]
+    # A fold with one class has no AUC; its Brier score it has.
+    return text if name == "brier" or defined == folds else f"{text} ({defined} of {folds} folds)"
 
 
 def rule(point: Mapping[str, Any]) -> str:
     """How the threshold of an operating point was chosen."""
-    target = point["target"]
     if point["kind"] == "fixed":
         return "Fixed beforehand"
-    if target is None:
-        return "Youden"
-    if point["kind"] == "cost":
-        return f"A miss costs {target:g} false alarms"
-    return f"{str(point['kind']).capitalize()} at least {100 * target:g} %"
+    name = str(point["name"])
+    return name[:1].upper() + name[1:]
 
 
 def plural(value: int, one: str, many: str = "") -> str:

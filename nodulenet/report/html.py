@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from nodulenet import __version__
 from nodulenet.atomic import write_text
+from nodulenet.evaluation.sides import crossing_patients
 from nodulenet.evaluation.table import outer_rows
 from nodulenet.report import format as formats
 from nodulenet.report.content import ReportContent
@@ -96,6 +97,7 @@ def _environment() -> Environment:
         plural=formats.plural,
         rule=formats.rule,
         spread=formats.spread,
+        target=formats.target,
         verdict=formats.verdict,
     )
     environment.globals["style"] = Markup(environment.get_template("report.css.j2").render())
@@ -136,10 +138,7 @@ def _audit(content: ReportContent) -> dict[str, Any]:
     table: pd.DataFrame = (
         content.folds if content.folds is not None else outer_rows(content.predictions)
     )
-    # In repeated k-fold a patient is in one fold of every repeat.
-    repeat = table["repeat"] if "repeat" in table.columns else pd.Series(0, table.index)
-    crossing = table.groupby([repeat, "patient_id"])["fold"].nunique().groupby("patient_id").max()
-    names = [str(patient) for patient in crossing[crossing > 1].index]
+    names = crossing_patients(table)
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         lines.append(f"{len(names)} patients have findings in more than one fold: {shown}")
@@ -150,7 +149,8 @@ def _audit(content: ReportContent) -> dict[str, Any]:
             "several folds."
         )
     elif content.audit is None:
-        lines.append(f"No patient is in more than one fold ({len(crossing)} patients checked).")
+        checked = table["patient_id"].nunique()
+        lines.append(f"No patient is in more than one fold ({checked} patients checked).")
     return {"ok": ok, "lines": lines}
 
 

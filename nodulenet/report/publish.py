@@ -37,4 +37,4 @@ def publish(folder: Path, content: ReportContent) -> Report:
     metrics = dict(content.metrics)
     write_json(folder / "metrics.json", metrics)
     path = write_report(folder / "report.html", content)
-    return Report(path, metrics, list(content.warnings), len(content.failures))
+    return Report(path, metrics, [*metrics["notes"], *content.warnings], len(content.failures))

@@ -186,7 +186,9 @@ def subgroups(metrics: Mapping[str, Any]) -> Paragraph:
 
 def froc(metrics: Mapping[str, Any]) -> Paragraph:
     """The rules and the size of the free-response analysis."""
-    found = [m["froc"] for m in metrics["models"].values() if (m.get("froc") or {}).get("cpm")]
+    found = [
+        m["froc"] for m in metrics["models"].values() if (m.get("froc") or {}).get("available")
+    ]
     if not found:
         return Paragraph("FROC", ())
     first = found[0]
