@@ -20,11 +20,11 @@ def results_table(metrics: dict[str, Any]) -> str:
     has_froc = any((m["froc"] or {}).get("available") for m in metrics["models"].values())
     table = Table(box=SIMPLE, title_justify="left", caption_justify="left", pad_edge=False)
     folds = len(data["folds"])
-    what = "Out-of-fold" if folds > 1 else "Held-out"
+    what = "Out-of-fold results" if folds > 1 else "Held-out results"
     if data["held_out"] == "assumed":
-        what = "Taken as held out,"
+        what = "All rows, taken as held out"
     table.title = (
-        f"{what} results: {data['findings']} findings "
+        f"{what}: {data['findings']} findings "
         f"({data['positives']} positive) of {data['patients']} patients"
         + (f", {folds} folds" if folds > 1 else "")
     )

@@ -15,7 +15,7 @@ J. R. Stat. Soc. B 69:369-390, 2007 (the cluster bootstrap).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,13 @@ from nodulenet.evaluation.arrays import (
     check_probabilities,
     check_scores,
 )
-from nodulenet.evaluation.interval import LEVEL, Interval, percentile_interval
+from nodulenet.evaluation.interval import (
+    LEAST_SPREAD,
+    LEVEL,
+    NO_SPREAD,
+    Interval,
+    percentile_interval,
+)
 from nodulenet.evaluation.roc import (
     SEPARATED,
     check_max_fpr,
@@ -51,10 +57,6 @@ RANK_METRICS = (
     "specificity_at_sensitivity",
 )
 METRICS = (*RANK_METRICS, "brier")
-NO_SPREAD = (
-    "all resamples give the same value: there are too few patients, or too few distinct scores, "
-    "for an interval"
-)
 _CHUNK_CELLS = 4_000_000
 
 
@@ -394,11 +396,12 @@ class _Counts:
 
 
 def _interval(replicates: Floats, level: float, *, extremes: tuple[float, ...]) -> Interval:
-    defined = replicates[np.isfinite(replicates)]
-    if defined.size and np.all(defined == defined[0]):
-        note = SEPARATED if defined[0] in extremes else NO_SPREAD
-        return Interval(low=None, high=None, level=level, method=METHOD, note=note)
-    return percentile_interval(replicates, level=level, method=METHOD)
+    interval = percentile_interval(replicates, level=level, method=METHOD)
+    if interval.note == NO_SPREAD:
+        value = float(np.nanmax(replicates))
+        if any(abs(value - extreme) < LEAST_SPREAD for extreme in extremes):
+            return replace(interval, note=SEPARATED)
+    return interval
 
 
 def _numbered(patients: npt.ArrayLike, rows: int) -> tuple[Ints, int]:

@@ -19,6 +19,7 @@ from nodulenet.evaluation.arrays import (
     Ints,
     check_labels,
     check_probabilities,
+    finite_or_none,
     ratio,
     shown,
 )
@@ -142,7 +143,7 @@ class ObservedExpected:
         observed: Positive rows.
         expected: Sum of the probabilities.
         ratio: ``observed / expected``: above 1, positives are more frequent than predicted.
-            None where nothing is expected.
+            None where nothing is expected, or too little for a finite number.
         interval: Of the ratio.
     """
 
@@ -430,29 +431,40 @@ def observed_expected(
     clusters = _clusters(patients, y.size)
     method = "ratio of sums" if clusters is None else "ratio of sums, patients as clusters"
     observed, expected = int(y.sum()), math.fsum(p)
-    value = ratio(observed, expected)
+    value = finite_or_none(ratio(observed, expected))
     own = y - (value or 0.0) * p
     sums = own if clusters is None else cluster_sums(own, clusters)
     note = ""
     if value is None:
-        note = "nothing is expected: all probabilities are 0"
+        note = (
+            f"as good as nothing is expected (the probabilities add up to {expected:g})"
+            if expected
+            else "nothing is expected: all probabilities are 0"
+        )
     elif observed == 0:
         note = "no positives"
     elif sums.size < 2:
         note = "one row only" if clusters is None else "one patient only"
+    elif float(sums @ sums) < 1e-20:
+        note = "nothing varies: an interval would have no width"
     if value is None or note:
         none = Interval(low=None, high=None, level=level, method=method, note=note)
         return ObservedExpected(observed=observed, expected=expected, ratio=value, interval=none)
     # Of the log: the error of the ratio divided by the ratio, observed / expected.
     error = math.sqrt(sums.size / (sums.size - 1) * float(sums @ sums)) / observed
     half = normal_quantile(level) * error
+    high = value * math.exp(half)
+    if not math.isfinite(high):
+        note = f"as good as nothing is expected (the probabilities add up to {expected:g})"
+        none = Interval(low=None, high=None, level=level, method=method, note=note)
+        return ObservedExpected(observed=observed, expected=expected, ratio=value, interval=none)
     return ObservedExpected(
         observed=observed,
         expected=expected,
         ratio=value,
         interval=Interval(
             low=value * math.exp(-half),
-            high=value * math.exp(half),
+            high=high,
             level=level,
             method=method,
             note=_few(clusters),

@@ -199,24 +199,23 @@ def predictive_values(
         )
     tp, fp = confusion.true_positives, confusion.false_positives
     tn, fn = confusion.true_negatives, confusion.false_negatives
-    # Odds of having the finding before the call is known.
-    odds = prevalence / (1 - prevalence)
+    without = 1 - prevalence
     return {
         "prevalence": prevalence,
-        "ppv": _predictive_value((tp, fn), (fp, tn), odds, level),
-        "npv": _predictive_value((tn, fp), (fn, tp), 1 / odds, level),
+        "ppv": _predictive_value((tp, fn), (fp, tn), (prevalence, without), level),
+        "npv": _predictive_value((tn, fp), (fn, tp), (without, prevalence), level),
     }
 
 
 def _predictive_value(
-    right: tuple[int, int], wrong: tuple[int, int], odds: float, level: float
+    right: tuple[int, int], wrong: tuple[int, int], shares: tuple[float, float], level: float
 ) -> dict[str, Any]:
     """The share of right calls among all calls of one kind.
 
     Args:
         right: Of the class called: how many were called so, and how many were not.
         wrong: Of the other class, the same.
-        odds: How many of the class called there are for one of the other.
+        shares: How frequent the class called and the other one are, before the call is known.
         level: Confidence level.
     """
     why = ""
@@ -227,16 +226,21 @@ def _predictive_value(
     if why:
         nothing = Interval(low=None, high=None, level=level, method="logit", note=why)
         return {"value": None, "interval": nothing.to_dict()}
-    called, falsely = odds * right[0] / sum(right), wrong[0] / sum(wrong)
-    value = called / (called + falsely)
+    from scipy.special import expit
+
+    # No odds, which overflow at a prevalence next to 0.
+    called = shares[0] * (right[0] / sum(right))
+    falsely = shares[1] * (wrong[0] / sum(wrong))
+    value = float(wrong[0] == 0) if 0 in (right[0], wrong[0]) else called / (called + falsely)
 
     z = normal_quantile(level)
     adjusted = 0 in (*right, *wrong)
     more = z * z / 2 if adjusted else 0.0
     a, b, c, d = (count + more for count in (*right, *wrong))
-    centre = math.log(odds * a / (a + b)) - math.log(c / (c + d))
+    odds = math.log(shares[0]) - math.log(shares[1])
+    centre = odds + math.log(a / (a + b)) - math.log(c / (c + d))
     half = z * math.sqrt(b / a / (a + b) + d / c / (c + d))
-    limits = [1 / (1 + math.exp(-logit)) for logit in (centre - half, centre + half)]
+    limits = [float(expit(logit)) for logit in (centre - half, centre + half)]
     interval = Interval(
         # Where counts were added the value itself, 0 or 1, would lie outside.
         low=min(limits[0], value),

@@ -30,7 +30,12 @@ from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.arrays import Bools, Floats, Ints
 from nodulenet.evaluation.bootstrap import cluster_weights
 from nodulenet.evaluation.froc_tables import FrocReference, positions
-from nodulenet.evaluation.interval import LEVEL, Interval, percentile_interval
+from nodulenet.evaluation.interval import (
+    LEAST_SPREAD,
+    LEVEL,
+    Interval,
+    percentile_interval,
+)
 
 FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 MARKS_PER_SCAN = 100
@@ -80,9 +85,10 @@ class FrocResult:
     Attributes:
         fp_rates: The seven false-positive rates per scan.
         sensitivities: Sensitivity at each, by linear interpolation.
-        sensitivity_intervals: Scan-bootstrap interval at each.
+        sensitivity_intervals: Scan-bootstrap interval at each; without limits, and with a note,
+            where all resamples give the same.
         cpm: Mean of the seven sensitivities.
-        cpm_interval: Scan-bootstrap interval of it.
+        cpm_interval: Scan-bootstrap interval of it, likewise.
         true_positives: Nodules hit.
         false_positives: Marks that hit nothing.
         false_negatives: Nodules missed.
@@ -94,7 +100,8 @@ class FrocResult:
         n_bootstrap: Number of resamples.
         seed: Root seed of the resamples.
         curve: ``fp_rate, sensitivity, low, high, mean``: the curve and its band at rates from
-            1/16 to 16; ``mean`` is over the resamples.
+            1/16 to 16; ``mean`` is over the resamples, ``low`` and ``high`` are NaN where these
+            all give the same.
         points: ``threshold, fp_rate, sensitivity``: the curve itself, a point for each score from
             the highest on, after (0, 0) without a threshold.
         missed: The nodules missed.
@@ -122,7 +129,10 @@ class FrocResult:
     warnings: tuple[str, ...] = field(default=())
 
     def to_dict(self, *, curve: bool = False) -> dict[str, Any]:
-        """JSON-ready numbers, with the curve and its band on request."""
+        """JSON-ready numbers, with the curve and its band on request.
+
+        An interval without limits is ``[None, None]``, and ``interval`` then has a ``note``.
+        """
         content: dict[str, Any] = {
             "fp_rates": list(self.fp_rates),
             "sensitivities": list(self.sensitivities),
@@ -145,6 +155,9 @@ class FrocResult:
             "scans": self.scans,
             "warnings": list(self.warnings),
         }
+        notes = [i.note for i in (*self.sensitivity_intervals, self.cpm_interval) if i.low is None]
+        if notes:
+            content["interval"]["note"] = "; ".join(dict.fromkeys(notes))
         if curve:
             content["curve"] = {
                 str(name): [None if np.isnan(v) else float(v) for v in self.curve[name]]
@@ -210,6 +223,7 @@ def evaluate_froc(
             defined, [0.5 - level / 2, 0.5 + level / 2], axis=0
         )
         curve["mean"] = defined.mean(axis=0)
+        curve.loc[np.ptp(defined, axis=0) < LEAST_SPREAD, ["low", "high"]] = np.nan
 
     hits = int(matches.is_hit.sum())
     return FrocResult(

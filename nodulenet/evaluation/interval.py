@@ -11,6 +11,12 @@ import numpy as np
 from nodulenet.evaluation.arrays import Floats
 
 LEVEL = 0.95
+# Sums in another order differ by 1e-16; what moves by a row or a pair moves by more than this.
+LEAST_SPREAD = 1e-12
+NO_SPREAD = (
+    "every resample gives the same value: there are too few patients or scans, or too few distinct "
+    "scores, for an interval"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +90,9 @@ def percentile_interval(
 ) -> Interval:
     """The percentile interval of bootstrap replicates; undefined (NaN) replicates are left out.
 
+    Where all replicates are the same there is none (:data:`NO_SPREAD`): one of no width would
+    claim a certainty that nothing speaks for.
+
     Args:
         replicates: Float array of shape (n,), NaN where a resample had no result.
         level: Confidence level. Defaults to 0.95.
@@ -103,6 +112,8 @@ def percentile_interval(
             method=method,
             note=f"{left_out} of {replicates.size} resamples had no result: too little data",
         )
+    if np.ptp(defined) < LEAST_SPREAD:
+        return Interval(low=None, high=None, level=level, method=method, note=NO_SPREAD)
     low, high = np.quantile(defined, [0.5 - level / 2, 0.5 + level / 2])
     note = f"{left_out} of {replicates.size} resamples had no result" if left_out else ""
     return Interval(low=float(low), high=float(high), level=level, method=method, note=note)

@@ -15,6 +15,7 @@ from nodulenet.evaluation.interval import Interval
 
 NOTE = "findings are predicted repeatedly, so rows are not independent: see the patient bootstrap"
 _INDEPENDENT = ("DeLong", "paired DeLong", "Wilson", "Wald", "log", "logit", "adjusted logit")
+_TESTS = ("delong_p_value", "delong_p_holm")
 
 
 def repeated(rows: pd.DataFrame) -> bool:
@@ -33,11 +34,11 @@ def withheld(interval: Interval) -> Interval:
 
 
 def withhold(content: Any) -> Any:
-    """JSON-ready content in which every interval that takes rows as independent is withheld."""
+    """JSON-ready content without the intervals and tests that take rows as independent."""
     if isinstance(content, dict):
         if {"low", "high", "method"} <= content.keys() and content["method"] in _INDEPENDENT:
             return content | {"low": None, "high": None, "note": NOTE}
-        return {key: withhold(value) for key, value in content.items()}
+        return {key: None if key in _TESTS else withhold(value) for key, value in content.items()}
     if isinstance(content, list):
         return [withhold(value) for value in content]
     return content

@@ -30,6 +30,12 @@ SEPARATED = (
     "the classes are perfectly separated: this method gives an interval of zero width, "
     "which says nothing"
 )
+NOTHING_VARIES = (
+    "the variance is 0, as where all scores are equal: this method gives an interval of zero "
+    "width, which says nothing"
+)
+# Rounding leaves about 1e-33 of equal scores.
+_LEAST_VARIANCE = 1e-20
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class DelongResult:
     negatives: int
 
     def interval(self, index: int = 0, *, level: float = LEVEL) -> Interval:
-        """The normal interval of one AUC, cut to [0, 1]."""
+        """The normal interval of one AUC, cut to [0, 1]; none where it would have no width."""
         method = "DeLong"
         variance = float(self.covariance[index, index])
         value = float(self.aucs[index])
@@ -73,6 +79,8 @@ class DelongResult:
             return Interval(low=None, high=None, level=level, method=method, note=note)
         if value in (0.0, 1.0):
             return Interval(low=None, high=None, level=level, method=method, note=SEPARATED)
+        if variance < _LEAST_VARIANCE:
+            return Interval(low=None, high=None, level=level, method=method, note=NOTHING_VARIES)
         half = normal_quantile(level) * float(np.sqrt(variance))
         return Interval(
             low=max(0.0, value - half), high=min(1.0, value + half), level=level, method=method

@@ -1,18 +1,21 @@
 """The size-only row: how far the diameter alone gets, beside every model.
 
 On nodule data size explains most of what a model can reach, so no figure stands without it. It
-gets the figures that a model gets. The diameter is no probability; to ask what its Brier score and
-calibration would be, it is made into one by a logistic regression fitted on inner rows.
+gets the figures that a model gets, those of folds in the folds of one model. The diameter is no
+probability; to ask what its Brier score and calibration would be, it is made into one by a
+logistic regression fitted on inner rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nodulenet.config.schema import OperatingPointConfig
+from nodulenet.errors import UsageError
 from nodulenet.evaluation.bootstrap import metric_intervals
 from nodulenet.evaluation.calibration import brier, calibration_measures
 from nodulenet.evaluation.compare import auc_difference
@@ -20,13 +23,14 @@ from nodulenet.evaluation.discrimination import over_folds, rank_metrics
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.logistic import fit_logistic, sigmoid
 from nodulenet.evaluation.precision_recall import average_precision
-from nodulenet.evaluation.roc import (
-    auc,
-)
+from nodulenet.evaluation.repeats import repeated, withhold
+from nodulenet.evaluation.roc import auc
 from nodulenet.evaluation.thresholds import table_operating_points
 
 # With a diameter for fewer than this share of a class, having one is itself the answer.
 MINIMUM_SHARE = 0.5
+KEYS = ("finding_id", "patient_id", "fold", "model", "split", "label", "probability")
+YOUDEN = (OperatingPointConfig(kind="youden"),)
 
 
 def size_only(
@@ -40,21 +44,25 @@ def size_only(
     max_fpr: float = 0.1,
     specificity: float = 0.9,
     sensitivity: float = 0.9,
+    operating_points: Sequence[OperatingPointConfig] = YOUDEN,
+    prevalences: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The metrics of one column taken as the score, and the models beside it on the same rows.
 
     Args:
         rows: Outer rows of a validated predictions table, with one or several models.
-        inner: Its inner rows. The threshold (Youden) and the logistic regression of each fold are
-            fitted on them. Defaults to none.
-        column: The column; empty, zero and negative values count as unknown. Defaults to
-            ``"diameter_mm"``.
+        inner: Its inner rows. The thresholds and the logistic regression of each fold are fitted
+            on them. Defaults to none.
+        column: The column; empty, zero and negative values count as unknown, and the first known
+            size of a finding stands in for them. Defaults to ``"diameter_mm"``.
         n_bootstrap: Resamples of the patients. Defaults to 2000.
         seed: Root seed. Defaults to 0.
         level: Confidence level. Defaults to 0.95.
         max_fpr: Upper end of the partial AUC. Defaults to 0.1.
         specificity: At which sensitivity is stated. Defaults to 0.9.
         sensitivity: At which specificity is stated. Defaults to 0.9.
+        operating_points: Thresholds to choose. Defaults to Youden's.
+        prevalences: At which PPV and NPV are stated too. Defaults to none.
 
     Returns:
         JSON-ready: the counts, the rank metrics of :func:`rank_metrics`, ``folds`` and
@@ -63,7 +71,12 @@ def size_only(
         probabilities, or why there are none) and ``comparisons`` (each model minus the size).
         ``available`` False and ``why`` where the row would mislead: no such column, or the size
         known for less than half of a class (a LUNA16 candidate has a diameter only where it is a
-        nodule, so that its presence gives the label away).
+        nodule, so that its presence gives the label away). What needs folds is taken from the
+        first model that has every finding with a size; where models have different folds ``folds``
+        and ``operating_points`` are empty and ``over_folds`` and ``calibration`` say ``why``.
+
+    Raises:
+        UsageError: the column is one of the table's keys.
 
     Source of the logistic regression: one term, ln of the size; Cox D. R., J. R. Stat. Soc. B
     20:215-242, 1958.
@@ -75,9 +88,10 @@ def size_only(
         >>> size_only(table, n_bootstrap=100)["auc"]["value"]
         0.75
     """
+    check_size_column(column)
     if column not in rows.columns:
         return {"available": False, "column": column, "why": f"there is no column {column!r}"}
-    rows = _with_numbers(rows, column)
+    rows = with_sizes(rows, column)
     findings = rows.drop_duplicates("finding_id")
     known = known_sizes(findings, column)
     facts = {"available": True, "column": column} | known_counts(findings, known)
@@ -92,27 +106,58 @@ def size_only(
         "specificity": specificity,
         "sensitivity": sensitivity,
     }
-    # A finding is once in a fold, but in one fold of every repetition.
-    of_folds = _measured(rows, column).drop_duplicates(["finding_id", "fold"])
-    of_folds = of_folds.reset_index(drop=True)
-    fitted_on = _inner_of_folds(inner, column)
-    calibration, probability = _as_probability(of_folds, fitted_on, column, sampling)
-    folds = _per_fold(of_folds, column, probability)
-    points = table_operating_points(
-        fitted_on, of_folds, [OperatingPointConfig(kind="youden")], score=column
+    outer, fitted_on, why = _folds_of_one(
+        _measured(rows, column), _measured_inner(inner, rows, column)
     )
+    folds: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    if why:
+        calibration: dict[str, Any] = {"available": False, "why": why}
+    else:
+        calibration, probability = _as_probability(outer, fitted_on, column, sampling)
+        folds = _per_fold(outer, column, probability)
+        points = [
+            point.to_dict(level=level, prevalences=prevalences)
+            for point in table_operating_points(fitted_on, outer, operating_points, score=column)
+        ]
+        if repeated(outer):
+            calibration, points = withhold(calibration), withhold(points)
     return (
         facts
         | {"patients": int(measured["patient_id"].nunique())}
         | rank_metrics(measured, measured[column].to_numpy(np.float64), **sampling, **targets)
         | {
             "folds": folds,
-            "over_folds": over_folds(folds),
-            "operating_points": [point.to_dict(level=level) for point in points],
+            "over_folds": over_folds(folds) | ({"why": why} if why else {}),
+            "operating_points": points,
             "calibration": calibration,
             "comparisons": comparisons(rows, column, sampling),
         }
     )
+
+
+def check_size_column(column: str) -> None:
+    """Refuses a size column that is a key of the table.
+
+    Raises:
+        UsageError: it is.
+    """
+    if column in KEYS:
+        raise UsageError(
+            f"size column {column!r} is a column that every table has, not a size; name the one "
+            "that holds the size, e.g. diameter_mm (evaluate.size_column)"
+        )
+
+
+def with_sizes(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The column as float64, NaN where unknown and no other row of the finding knows it.
+
+    A row without a size, and text that is no number, takes the first size of its finding.
+    """
+    numbers = pd.to_numeric(rows[column], errors="coerce").astype("float64")
+    sizes = numbers.where((numbers > 0) & np.isfinite(numbers))
+    first = sizes.groupby(rows["finding_id"].to_numpy()).transform("first")
+    return rows.assign(**{column: sizes.where(sizes.notna(), first)})
 
 
 def known_sizes(rows: pd.DataFrame, column: str) -> pd.Series[bool]:
@@ -156,16 +201,39 @@ def _measured(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows[known_sizes(rows, column)]
 
 
-def _inner_of_folds(inner: pd.DataFrame | None, column: str) -> pd.DataFrame:
-    """Inner rows with a size, each finding once in a fold (every model has the same)."""
+def _measured_inner(inner: pd.DataFrame | None, rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Inner rows with a size, of the models that have outer rows."""
     if inner is None or column not in inner.columns:
-        return pd.DataFrame({"finding_id": [], "fold": [], "label": [], column: []})
-    return _measured(_with_numbers(inner, column), column).drop_duplicates(["finding_id", "fold"])
+        return pd.DataFrame({"finding_id": [], "model": [], "fold": [], "label": [], column: []})
+    return _measured(with_sizes(inner[inner["model"].isin(rows["model"])], column), column)
 
 
-def _with_numbers(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The column as float64; text that is no number is unknown."""
-    return rows.assign(**{column: pd.to_numeric(rows[column], errors="coerce").astype("float64")})
+def _folds_of_one(
+    outer: pd.DataFrame, inner: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Outer and inner rows of the model whose folds are taken, or why there is none.
+
+    Folds of different models must not be mixed: a finding that one of them has outside in fold 0
+    may be inside in fold 0 of the other.
+    """
+    if not (_same_folds(outer) and _same_folds(inner)):
+        return outer, inner, "models have different folds"
+    findings = outer.groupby("model", sort=False)["finding_id"].nunique()
+    whole = findings.index[findings == outer["finding_id"].nunique()]
+    if not len(whole):
+        return outer, inner, "no model has every finding with a size"
+    fitted = set(inner["model"])
+    model = next((name for name in whole if name in fitted), whole[0])
+    own = outer[outer["model"] == model].reset_index(drop=True)
+    return own, inner[inner["model"] == model], ""
+
+
+def _same_folds(rows: pd.DataFrame) -> bool:
+    """Whether all models that have a finding have it in the same folds."""
+    once = rows[["finding_id", "fold", "model"]].drop_duplicates()
+    models = once.groupby("finding_id")["model"].transform("nunique")
+    in_fold = once.groupby(["finding_id", "fold"])["model"].transform("size")
+    return bool((models == in_fold).all())
 
 
 def _as_probability(

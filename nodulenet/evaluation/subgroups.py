@@ -18,13 +18,18 @@ import pandas as pd
 
 from nodulenet.config.schema import SubgroupConfig
 from nodulenet.errors import PredictionsError
-from nodulenet.evaluation.arrays import shown
+from nodulenet.evaluation.arrays import Floats, shown
 from nodulenet.evaluation.bootstrap import auc_bootstrap
 from nodulenet.evaluation.calibration import brier
 from nodulenet.evaluation.confusion import confusion
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.roc import auc
-from nodulenet.evaluation.size_only import known_sizes, why_misleading
+from nodulenet.evaluation.size_only import (
+    check_size_column,
+    known_sizes,
+    why_misleading,
+    with_sizes,
+)
 
 MOST_CATEGORIES = 12
 # Numbers with at most so many values, all whole, are groups by value, not by edges.
@@ -156,6 +161,7 @@ def subgroup_results(
 
     Raises:
         PredictionsError: calls are given for rows without an index of their own.
+        UsageError: the size column is one of the table's keys.
 
     Source: Wang R. et al., NEJM 357:2189-2194, 2007, and TRIPOD+AI (Collins G. S. et al., BMJ
     385:e078378, 2024): all groups that were looked at, with counts and intervals.
@@ -170,21 +176,23 @@ def subgroup_results(
         >>> [(g["name"], g["models"]["m"]["auc"]) for g in result[0]["groups"]]
         [('A', 1.0), ('B', 0.0)]
     """
+    check_size_column(size_column)
     if calls and not rows.index.is_unique:
         raise PredictionsError(
             "subgroups: the rows have no index of their own, so that calls cannot be assigned; "
             "take the rows of read_predictions as they are"
         )
-    table, derived = _with_reader_spread(rows.assign(_row=rows.index).reset_index(drop=True))
+    # By position from here on: the table keeps the columns of the user and gets none of ours.
+    called = {model: _by_position(own, rows.index) for model, own in (calls or {}).items()}
+    table, derived = _with_reader_spread(rows.reset_index(drop=True))
     asked = _defaults(table) if subgroups is None else list(subgroups)
     sampling: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "level": level}
     results = []
     for one in asked:
-        content = _column(table, one)
-        groups = content.pop("_groups")
+        content, groups = _column(table, one)
         content["derived"] = derived if one.column == READER_SPREAD else ""
         content["groups"] = [
-            _group(table, g, sampling, smallest_group, calls, size_column) for g in groups
+            _group(table, g, sampling, smallest_group, called, size_column) for g in groups
         ]
         content["interaction"] = _interaction(content["groups"])
         results.append(content)
@@ -195,6 +203,13 @@ def subgroup_results(
 def known_column(name: str) -> KnownColumn | None:
     """What is known of a column of this name."""
     return next((known for known in KNOWN if name in known.names), None)
+
+
+def _by_position(calls: pd.Series[bool], index: pd.Index[Any]) -> pd.Series[bool]:
+    """The calls with the position of their row for an index; those of other rows left out."""
+    places = index.get_indexer(calls.index)
+    there = places >= 0
+    return pd.Series(calls.to_numpy()[there], index=places[there])
 
 
 def _defaults(table: pd.DataFrame) -> list[SubgroupConfig]:
@@ -227,8 +242,8 @@ def _with_reader_spread(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return table.assign(**{READER_SPREAD: spread}), text
 
 
-def _column(table: pd.DataFrame, asked: SubgroupConfig) -> dict[str, Any]:
-    """One column without its results; ``_groups`` holds the groups."""
+def _column(table: pd.DataFrame, asked: SubgroupConfig) -> tuple[dict[str, Any], list[_Group]]:
+    """One column without its results, and its groups."""
     name = asked.column
     content: dict[str, Any] = {
         "column": name,
@@ -238,14 +253,13 @@ def _column(table: pd.DataFrame, asked: SubgroupConfig) -> dict[str, Any]:
         "missing": 0,
         "available": False,
         "why": "",
-        "_groups": [],
     }
     if name not in table.columns:
-        return content | {"why": f"there is no column {shown(name)}"}
+        return content | {"why": f"there is no column {shown(name)}"}, []
     values = table[name]
     why = _contradiction(table, name)
     if why:
-        return content | {"why": why}
+        return content | {"why": why}, []
     numbers = _numbers(values)
     kind: Literal["number", "category"] = "category" if numbers is None else "number"
     known = known_column(name)
@@ -256,7 +270,7 @@ def _column(table: pd.DataFrame, asked: SubgroupConfig) -> dict[str, Any]:
         wrong = texts[pd.to_numeric(texts.map(str), errors="coerce").isna()]
         if asked.edges is not None and len(wrong):
             why = f"edges need numbers, and {shown(name)} holds {shown(str(wrong.iloc[0]))}"
-            return content | {"kind": kind, "why": why}
+            return content | {"kind": kind, "why": why}, []
         missing, groups = _by_text(_texts(values))
     else:
         if known is not None and known.positive:
@@ -281,8 +295,8 @@ def _column(table: pd.DataFrame, asked: SubgroupConfig) -> dict[str, Any]:
     }
     if len(filled) < 2:
         what = filled[0].name if filled else "nothing"
-        return content | {"why": f"all findings are in one group ({what})"}
-    return content | {"available": True, "_groups": filled}
+        return content | {"why": f"all findings are in one group ({what})"}, []
+    return content | {"available": True}, filled
 
 
 def _contradiction(table: pd.DataFrame, name: str) -> str:
@@ -336,10 +350,23 @@ def _edges(
     once = numbers[~table["finding_id"].duplicated()].dropna()
     if once.nunique() <= MOST_WHOLE_VALUES and bool((once % 1 == 0).all()):
         return None, ""
-    thirds = np.quantile(once, [1 / 3, 2 / 3])
-    # Three digits, so that the names in a table are the borders themselves.
-    rounded = sorted({float(f"{edge:.3g}") for edge in thirds})
-    return tuple(rounded), "thirds of the findings, rounded to three digits"
+    return _thirds(np.asarray(once, dtype=np.float64))
+
+
+def _thirds(values: Floats) -> tuple[tuple[float, ...], str]:
+    """Borders of thirds with as few digits as leave the groups what they are, at least three."""
+    exact = sorted({float(edge) for edge in np.quantile(values, [1 / 3, 2 / 3])})
+    at = np.searchsorted(exact, values, side="right")
+    groups = np.unique(at).size
+    allowed = max(1, values.size // 10)
+    for digits in range(3, 17):
+        rounded = sorted({float(f"{edge:.{digits}g}") for edge in exact})
+        found = np.searchsorted(rounded, values, side="right")
+        # Dates such as 20110131 are all the same to three digits.
+        if np.unique(found).size >= groups and int((found != at).sum()) <= allowed:
+            number = "three" if digits == 3 else str(digits)
+            return tuple(rounded), f"thirds of the findings, rounded to {number} digits"
+    return tuple(exact), "thirds of the findings"
 
 
 def _by_edges(
@@ -352,20 +379,26 @@ def _by_edges(
         if names:
             name = names[position]
         elif low is None:
-            name = f"below {high:g}{unit}"
+            name = f"below {_written(high)}{unit}"
         elif high is None:
-            name = f"{low:g}{unit} and above"
+            name = f"{_written(low)}{unit} and above"
         else:
-            name = f"{low:g} to below {high:g}{unit}"
+            name = f"{_written(low)} to below {_written(high)}{unit}"
         groups.append(_Group(name, low, high, (at == position) & numbers.notna()))
     return groups
 
 
 def _by_value(numbers: pd.Series[float]) -> list[_Group]:
     return [
-        _Group(f"{value:g}", float(value), float(value), numbers == value)
+        _Group(_written(value), float(value), float(value), numbers == value)
         for value in sorted(numbers.dropna().unique())
     ]
+
+
+def _written(value: float | None) -> str:
+    """A number in full, so that two numbers never have one name."""
+    number = float(value or 0)
+    return f"{number:.0f}" if number % 1 == 0 and abs(number) < 1e15 else repr(number)
 
 
 def _by_text(texts: pd.Series[Any]) -> tuple[pd.Series[bool], list[_Group]]:
@@ -387,7 +420,7 @@ def _group(
     group: _Group,
     sampling: dict[str, Any],
     smallest: int,
-    calls: Mapping[str, pd.Series[bool]] | None,
+    calls: Mapping[str, pd.Series[bool]],
     size_column: str,
 ) -> dict[str, Any]:
     rows = table[group.member.to_numpy()]
@@ -405,10 +438,10 @@ def _group(
         "negatives": negatives,
         "small": min(positives, negatives) < smallest,
         "models": {
-            str(model): _model(part, (calls or {}).get(str(model)), sampling)
+            str(model): _model(part, calls.get(str(model)), sampling)
             for model, part in rows.groupby("model", sort=False)
         },
-    } | _size(findings, size_column, sampling)
+    } | _size(rows, size_column, sampling)
 
 
 def _model(
@@ -426,10 +459,10 @@ def _model(
     }
     notes = []
     if calls is not None:
-        called = rows["_row"].isin(calls.index).to_numpy()
+        called = rows.index.isin(calls.index)
         if called.any():
             judged = rows[called]
-            counts = confusion(judged["label"], calls.loc[judged["_row"]].astype(float), 0.5)
+            counts = confusion(judged["label"], calls.loc[judged.index].astype(float), 0.5)
             for name in ("sensitivity", "specificity"):
                 content[name] = counts.proportion(name, level=sampling["level"])
         if not called.all():
@@ -444,13 +477,12 @@ def _model(
     return content | {"note": "; ".join(notes)}
 
 
-def _size(findings: pd.DataFrame, column: str, sampling: dict[str, Any]) -> dict[str, Any]:
+def _size(rows: pd.DataFrame, column: str, sampling: dict[str, Any]) -> dict[str, Any]:
     """AUC of the size alone in a group, or why there is none."""
     none = {"size_auc": None, "size_auc_interval": None}
-    if column not in findings.columns:
+    if column not in rows.columns:
         return none | {"size_note": f"there is no column {shown(column)}"}
-    sizes = pd.to_numeric(findings[column], errors="coerce").astype("float64")
-    findings = findings.assign(**{column: sizes})
+    findings = with_sizes(rows, column).drop_duplicates("finding_id")
     why = _one_class(findings["label"].to_numpy())
     if why:
         return none | {"size_note": f"no AUC: {why}"}

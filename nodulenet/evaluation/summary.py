@@ -95,7 +95,7 @@ def summarize(
         for model in models
     }
     working_point, calls = _calls(points)
-    return {
+    content: dict[str, Any] = {
         "schema": SCHEMA,
         "data": _facts(table, rows),
         "settings": settings.model_dump(mode="json", exclude={"subgroups", "bootstraps"})
@@ -111,7 +111,13 @@ def summarize(
             for model in models
         },
         "size_only": size_only(
-            rows, inner=inner, column=settings.size_column, **targets, **sampling
+            rows,
+            inner=inner,
+            column=settings.size_column,
+            operating_points=settings.operating_points,
+            prevalences=settings.prevalences,
+            **targets,
+            **sampling,
         ),
         "brock": brock_row(rows, **targets, **sampling),
         "comparisons": compare_all(
@@ -139,6 +145,7 @@ def summarize(
             ),
         ],
     }
+    return dict(withhold(content)) if repeated(rows) else content
 
 
 def _facts(table: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
@@ -226,7 +233,7 @@ def _model(
         seed=seed,
         level=settings.level,
     )
-    content = {
+    return {
         "rows": len(rows),
         "findings": int(rows["finding_id"].nunique()),
         "patients": int(rows["patient_id"].nunique()),
@@ -248,7 +255,6 @@ def _model(
         ],
         "froc": _froc(_once_a_finding(rows), froc, settings, seed),
     }
-    return withhold(content) if repeated(rows) else content
 
 
 def _once_a_finding(rows: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from nodulenet.evaluation.calibration import ReliabilityBin
 from nodulenet.evaluation.interval import Interval
 from nodulenet.evaluation.precision_recall import PrecisionRecallCurve, precision_recall_curve
 from nodulenet.evaluation.roc import RocCurve, roc_curve
+from nodulenet.evaluation.size_only import known_sizes, with_sizes
 from nodulenet.evaluation.table import outer_rows
 from nodulenet.plots.calibration import (
     calibration_figure,
@@ -357,8 +358,8 @@ class FigureBook:
         size = self._content.metrics["size_only"]
         if found and size["available"]:
             column = size["column"]
-            findings = self._rows.drop_duplicates("finding_id")
-            known = findings[findings[column].gt(0) & np.isfinite(findings[column])]
+            findings = with_sizes(self._rows, column).drop_duplicates("finding_id")
+            known = findings[known_sizes(findings, column)]
             found.append(
                 _Score(
                     f"{column} alone",

@@ -21,6 +21,7 @@ from nodulenet.evaluation.bootstrap import (
     metric_replicates,
 )
 from nodulenet.evaluation.calibration import brier
+from nodulenet.evaluation.interval import NO_SPREAD, percentile_interval
 from nodulenet.evaluation.precision_recall import average_precision
 from nodulenet.evaluation.roc import (
     partial_auc,
@@ -271,3 +272,13 @@ def test_coverage_of_the_interval_where_patients_matter() -> None:
         # Pairs within a patient share its effect and are a sixtieth of all: within the noise.
         covered += int(interval.low <= truth <= interval.high)
     assert 0.88 <= covered / 120 <= 1.0
+
+
+def test_one_rule_for_replicates_without_spread() -> None:
+    for value in (0.0, 0.3, 1.0):
+        # Rounding is no spread, and undefined replicates do not hide that there is none.
+        replicates = np.array([value, value + 1e-16, np.nan, value])
+        interval = percentile_interval(replicates, method="m")
+        assert (interval.low, interval.high, interval.note) == (None, None, NO_SPREAD)
+    moved = percentile_interval(np.array([0.3, 0.3, 0.3, 0.4]), method="m")
+    assert moved.low == pytest.approx(0.3)

@@ -385,3 +385,20 @@ def test_what_is_no_probability_is_refused(measure: Any) -> None:
             measure([0, 1], p)
     with pytest.raises(PredictionsError, match="at least one row"):
         measure([], [])
+
+
+@pytest.mark.parametrize("p", [1e-320, 5e-324, 1e-308])
+def test_next_to_nothing_expected_is_finite_or_none(p: float) -> None:
+    result = observed_expected([1, 0, 0], [p] * 3)
+    text = json.dumps(result.to_dict(), allow_nan=False)
+    assert "as good as nothing is expected" in text
+    assert result.ratio is None or math.isfinite(result.ratio)
+    assert (result.interval.low, result.interval.high) == (None, None)
+    json.dumps(calibration_measures([1, 0, 0], [p] * 3), allow_nan=False)
+
+
+def test_what_is_always_as_expected_has_no_interval_of_no_width() -> None:
+    result = observed_expected([0, 1, 1], [0.0, 1.0, 1.0])
+    assert result.ratio == 1.0
+    assert result.interval.low is None
+    assert "no width" in result.interval.note

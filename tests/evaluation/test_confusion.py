@@ -203,3 +203,20 @@ def test_predictive_values_are_defined_or_said_not_to_be(
 def test_impossible_prevalence(prevalence: float) -> None:
     with pytest.raises(UsageError, match=f"prevalence {prevalence} is not between 0 and 1"):
         predictive_values(MERCALDO, prevalence)
+
+
+@pytest.mark.parametrize("prevalence", [5e-324, 1e-320, 1e-300, 1e-12, 1 - 1e-16])
+@pytest.mark.parametrize("counts", list(product((0, 5), repeat=4)))
+def test_predictive_values_at_prevalences_next_to_0_and_1(
+    prevalence: float, counts: tuple[int, ...]
+) -> None:
+    tp, fp, tn, fn = counts
+    table = Confusion(true_positives=tp, false_positives=fp, true_negatives=tn, false_negatives=fn)
+    result = predictive_values(table, prevalence)
+    json.dumps(result, allow_nan=False)
+    for found in (result["ppv"], result["npv"]):
+        if found["value"] is not None:
+            assert 0 <= found["interval"]["low"] <= found["value"] <= found["interval"]["high"] <= 1
+    if counts == (5, 5, 5, 5):
+        assert result["ppv"]["value"] == pytest.approx(prevalence)
+        assert result["npv"]["value"] == pytest.approx(1 - prevalence)

@@ -532,3 +532,37 @@ def test_a_whole_luna16_takes_seconds() -> None:
     assert result.cpm_interval.low < result.cpm < result.cpm_interval.high  # type: ignore[operator]
     # About a second here; the limit leaves room for a busy machine.
     assert seconds < 20
+
+
+@pytest.mark.parametrize("hit", [True, False])
+def test_resamples_without_spread_have_no_interval(hit: bool) -> None:
+    series = [f"s{i}" for i in range(8)]
+    reference = FrocReference(nodules(*[(s, 0, 0, 0, 10) for s in series]), None, series)
+    table = marks(*[(s, 0 if hit else 50, 0, 0, 0.5) for s in series])
+    result = evaluate_froc(table, reference, n_bootstrap=100)
+    assert result.cpm == float(hit)
+    for interval in (*result.sensitivity_intervals, result.cpm_interval):
+        assert (interval.low, interval.high) == (None, None)
+        assert "same value" in interval.note
+    content = json.loads(json.dumps(result.to_dict(curve=True), allow_nan=False))
+    assert content["sensitivities_interval"] == [[None, None]] * 7
+    assert content["cpm_interval"] == [None, None]
+    assert "same value" in content["interval"]["note"]
+    assert result.curve[["low", "high"]].isna().all(axis=None)
+    assert (result.curve["mean"] == float(hit)).all()
+
+
+def test_only_the_part_of_the_band_without_spread_is_left_out() -> None:
+    series = [f"s{i}" for i in range(8)]
+    reference = FrocReference(nodules(*[(s, 0, 0, 0, 10) for s in series]), None, series)
+    # All are found in the end, but in half of the scans after a false positive.
+    rows = [(s, 0.0, 0, 0, 0.9 if i % 2 else 0.4) for i, s in enumerate(series)]
+    rows += [(s, 50.0, 0, 0, 0.6) for s in series]
+    result = evaluate_froc(marks(*rows), reference, n_bootstrap=200)
+    low, high = result.curve["low"], result.curve["high"]
+    assert low.iloc[0] < high.iloc[0]
+    assert np.isnan(low.iloc[-1])
+    assert result.sensitivity_intervals[0].low is not None
+    assert result.sensitivity_intervals[-1].low is None
+    assert result.cpm_interval.low is not None
+    assert "same value" in result.to_dict()["interval"]["note"]

@@ -287,3 +287,22 @@ def test_wrong_tables_are_refused() -> None:
         recalibrate(table[table["split"] == "inner"])
     with pytest.raises(UsageError, match="'beta' is not known"):
         recalibrate(table, methods=["beta"])  # type: ignore[list-item]
+
+
+def test_a_difference_that_is_always_zero_has_no_interval() -> None:
+    p = [0.25] * 4 + [0.75] * 4
+    rows = pd.DataFrame(
+        {
+            "patient_id": [f"p{i}" for i in range(16)],
+            "fold": 0,
+            "split": ["inner"] * 8 + ["outer"] * 8,
+            "label": [0, 0, 0, 1, 0, 1, 1, 1] * 2,
+            "probability": p * 2,
+        }
+    )
+    difference = recalibrate(rows, methods=["isotonic"], n_bootstrap=50).after["isotonic"][
+        "brier_difference"
+    ]
+    assert difference["value"] == pytest.approx(0, abs=1e-15)
+    assert (difference["interval"]["low"], difference["interval"]["high"]) == (None, None)
+    assert "same value" in difference["interval"]["note"]

@@ -239,3 +239,16 @@ def test_wilson_equals_statsmodels(count: int, total: int) -> None:
     low, high = proportion_confint(count, total, method="wilson")
     assert interval.low == pytest.approx(low, abs=1e-12)
     assert interval.high == pytest.approx(high, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 7, 300])
+def test_equal_scores_have_no_interval_of_no_width(n: int) -> None:
+    interval = delong([0] * n + [1] * (n + 1), [0.1] * (2 * n + 1)).interval()
+    assert (interval.low, interval.high) == (None, None)
+    assert "variance is 0" in interval.note
+    # A single pair the wrong way round of many is a variance, however small.
+    scores = np.arange(600.0)
+    scores[[299, 300]] = scores[[300, 299]]
+    small = delong([0] * 300 + [1] * 300, scores).interval()
+    assert small.low is not None
+    assert small.low < small.high  # type: ignore[operator]

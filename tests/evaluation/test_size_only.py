@@ -16,7 +16,9 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from nodulenet.evaluation.size_only import size_only
+from nodulenet.config.schema import OperatingPointConfig
+from nodulenet.errors import UsageError
+from nodulenet.evaluation.size_only import KEYS, size_only
 
 
 def table(n: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -152,3 +154,101 @@ def test_unknown_sizes_and_sizes_that_are_no_numbers() -> None:
     one_patient = size_only(table().assign(patient_id="p"), n_bootstrap=100)
     assert one_patient["available"]
     json.dumps([texts, equal, one_patient], allow_nan=False)
+
+
+def nested(rows: pd.DataFrame, model: str, shift: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Outer rows of a model, and as inner rows of each fold those of the other folds."""
+    outer = rows.assign(model=model, fold=(rows["fold"] + shift) % 4)
+    inner = pd.concat([outer[outer["fold"] != fold].assign(fold=fold) for fold in range(4)])
+    return outer, inner.reset_index(drop=True)
+
+
+def test_folds_of_different_models_are_not_mixed() -> None:
+    (first, first_in), (second, second_in) = nested(table(), "a", 0), nested(table(), "b", 1)
+    alone = size_only(first, inner=first_in, n_bootstrap=100)
+    same = size_only(
+        pd.concat([first, first.assign(model="b")], ignore_index=True),
+        inner=pd.concat([first_in, first_in.assign(model="b")], ignore_index=True),
+        n_bootstrap=100,
+    )
+    for name in ("folds", "over_folds", "operating_points", "calibration", "auc"):
+        assert same[name] == alone[name]
+    assert sum(alone["operating_points"][0][f"{n}_positives"] for n in ("true", "false")) <= 240
+
+    row = size_only(
+        pd.concat([first, second], ignore_index=True),
+        inner=pd.concat([first_in, second_in], ignore_index=True),
+        n_bootstrap=100,
+    )
+    assert row["available"]
+    assert row["auc"] == alone["auc"]
+    assert (row["folds"], row["operating_points"]) == ([], [])
+    assert row["over_folds"]["folds"] == 0
+    assert row["over_folds"]["auc_mean"] is None
+    for part in (row["over_folds"], row["calibration"]):
+        assert part["why"] == "models have different folds"
+    assert row["calibration"]["available"] is False
+    # Inner rows alone differ.
+    other = first_in.assign(model="b", fold=(first_in["fold"] + 1) % 4)
+    mixed = size_only(
+        pd.concat([first, first.assign(model="b")], ignore_index=True),
+        inner=pd.concat([first_in, other], ignore_index=True),
+        n_bootstrap=100,
+    )
+    assert mixed["operating_points"] == []
+
+
+def test_the_folds_are_those_of_the_first_model_with_every_size() -> None:
+    first, inner = nested(table(), "whole", 0)
+    part = first.iloc[10:].assign(model="part")
+    rows = pd.concat([part, first], ignore_index=True)
+    row = size_only(rows, inner=inner, n_bootstrap=100)
+    assert sum(fold["rows"] for fold in row["folds"]) == 240
+    assert row["calibration"]["available"]
+    parts = pd.concat([part, first.iloc[:-10]], ignore_index=True)
+    none = size_only(parts, inner=inner, n_bootstrap=100)
+    assert none["calibration"]["why"] == "no model has every finding with a size"
+    assert none["with_size"] == 240
+
+
+def test_repetitions_of_one_model_are_counted_a_fold_each() -> None:
+    first, inner = nested(table(), "m", 0)
+    rows = pd.concat([first, first.assign(fold=first["fold"] + 4)], ignore_index=True)
+    inners = pd.concat([inner, inner.assign(fold=inner["fold"] + 4)], ignore_index=True)
+    row = size_only(rows, inner=inners, n_bootstrap=100)
+    (point,) = row["operating_points"]
+    (once,) = size_only(first, inner=inner, n_bootstrap=100)["operating_points"]
+    assert point["true_positives"] == 2 * once["true_positives"]
+    # Twice the rows are not twice the findings.
+    assert point["sensitivity"]["interval"]["low"] is None
+    assert once["sensitivity"]["interval"]["low"] is not None
+
+
+def test_operating_points_and_prevalences_are_those_asked_for() -> None:
+    first, inner = nested(table(), "m", 0)
+    asked = [
+        OperatingPointConfig(kind="sensitivity", target=0.95),
+        OperatingPointConfig(kind="youden"),
+    ]
+    row = size_only(
+        first, inner=inner, n_bootstrap=100, operating_points=asked, prevalences=[0.01, 0.1]
+    )
+    names = [point["name"] for point in row["operating_points"]]
+    assert names == ["sensitivity at least 95 %", "Youden"]
+    for point in row["operating_points"]:
+        assert [at["prevalence"] for at in point["at_prevalence"]] == [0.01, 0.1]
+
+
+def test_a_size_is_that_of_the_first_row_that_has_one() -> None:
+    rows = table()
+    without = rows.assign(model="v1", diameter_mm=np.nan)
+    row = size_only(pd.concat([without, rows], ignore_index=True), n_bootstrap=100)
+    alone = size_only(rows, n_bootstrap=100)
+    assert (row["with_size"], row["auc"]) == (240, alone["auc"])
+    assert [c["rows"] for c in row["comparisons"]] == [240, 240]
+
+
+@pytest.mark.parametrize("column", KEYS)
+def test_a_key_is_no_size(column: str) -> None:
+    with pytest.raises(UsageError, match=f"size column '{column}' .* e.g. diameter_mm"):
+        size_only(table().assign(split="outer"), column=column)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from nodulenet.config.schema import SubgroupConfig
-from nodulenet.errors import PredictionsError
+from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.bootstrap import auc_bootstrap
 from nodulenet.evaluation.interval import wilson
 from nodulenet.evaluation.subgroups import KNOWN, known_column, subgroup_results
@@ -320,3 +320,41 @@ def test_equal_scores_and_a_single_patient_have_results() -> None:
     group = of(rows, "site")["groups"][0]
     assert group["models"]["v2"]["auc"] == 0.5
     assert group["patients"] == 1
+
+
+def test_columns_of_the_user_are_never_overwritten() -> None:
+    rows = table().assign(_row=["a", "b"] * 120, _groups=["c", "d", "e"] * 80)
+    rows.index = rows.index + 1000
+    calls = {"v2": rows["probability"] >= 0.5}
+    for column, expected in (("_row", ["a", "b"]), ("_groups", ["c", "d", "e"])):
+        result = of(rows, column, calls=calls)
+        assert names(result) == expected
+        group = result["groups"][0]
+        own = rows[(rows[column] == expected[0]) & (rows["label"] == 1)]
+        found = group["models"]["v2"]["sensitivity"]
+        assert (found["count"], found["of"]) == ((own["probability"] >= 0.5).sum(), len(own))
+
+
+def test_large_numbers_have_names_and_groups_of_their_own() -> None:
+    dates = 20110101 + np.arange(240) % 31
+    result = of(table().assign(study_date=dates), "study_date")
+    assert len(result["groups"]) == 3
+    assert min(group["findings"] for group in result["groups"]) > 40
+    values = of(table().assign(code=1234567 + np.arange(240) % 3), "code")
+    assert names(values) == ["1234567", "1234568", "1234569"]
+    edges = of(table().assign(code=1234560 + np.arange(240) % 30), "code", [1234567, 1234569.5])
+    assert names(edges) == [
+        "below 1234567",
+        "1234567 to below 1234569.5",
+        "1234569.5 and above",
+    ]
+
+
+def test_the_size_of_a_group_is_that_of_any_row_of_a_finding() -> None:
+    rows = table().assign(scanner=["A", "B"] * 120)
+    both = pd.concat([rows.assign(model="v1", diameter_mm=np.nan), rows], ignore_index=True)
+    sizes = [[g["size_auc"] for g in of(r, "scanner")["groups"]] for r in (rows, both)]
+    assert sizes[0] == sizes[1]
+    assert None not in sizes[0]
+    with pytest.raises(UsageError, match="size column 'label'"):
+        of(rows, "scanner", size_column="label")
