@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,5 +44,5 @@ def file_hash(path: str | Path) -> str:
 def command_line() -> str:
     """The command as it can be typed again; without the paths of programs, which tell a home."""
     if sys.orig_argv[1:2] == ["-m"]:
-        return " ".join(["python", *sys.orig_argv[1:]])
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return shlex.join(["python", *sys.orig_argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -26,7 +26,9 @@ def compare(
     margin: Annotated[
         float | None,
         typer.Option(
-            max=0.5, help="Non-inferiority margin of the AUC, stated beforehand, e.g. 0.05."
+            min=0.0,
+            max=0.5,
+            help="Non-inferiority margin of the AUC, stated beforehand, e.g. 0.05.",
         ),
     ] = None,
     out: Annotated[

@@ -201,6 +201,11 @@ def evaluate_froc(
             "resamples 0 or more, e.g. 0.95 and 1000"
         )
     matches = match_marks(marks, reference)
+    if matches.unlisted and not matches.candidates:
+        raise PredictionsError(
+            f"FROC: none of the {matches.unlisted} marks lies in a listed series; check that the "
+            "submission and the list of series are of the same scans and spell their UIDs alike"
+        )
     nodules = int(matches.nodules.sum())
     if nodules == 0:
         raise PredictionsError(
@@ -247,7 +252,7 @@ def evaluate_froc(
         curve=curve,
         points=curve_points(matches),
         missed=matches.missed,
-        warnings=_warnings(matches, reference, hits),
+        warnings=_warnings(matches, reference, hits, 0 if hits else _hits_if_ras(marks, reference)),
     )
 
 
@@ -436,12 +441,21 @@ def _replicates(matches: Matches, n_bootstrap: int, seed: int) -> Floats:
     return replicates
 
 
-def _warnings(matches: Matches, reference: FrocReference, hits: int) -> tuple[str, ...]:
+def _hits_if_ras(marks: pd.DataFrame, reference: FrocReference) -> int:
+    """How many nodules would be hit if the marks were in RAS."""
+    columns = [c for c in ("coordX", "coordY", "x_lps_mm", "y_lps_mm") if c in marks.columns]
+    turned = marks.assign(**{c: -pd.to_numeric(marks[c]) for c in columns})
+    return int(match_marks(turned, reference).is_hit.sum())
+
+
+def _warnings(
+    matches: Matches, reference: FrocReference, hits: int, turned: int
+) -> tuple[str, ...]:
     found = list(reference.warnings)
     repeated = [uid for uid, count in Counter(reference.series).items() if count > 1]
     if repeated:
         found.append(
-            f"{len(repeated)} series are listed more than once (first: {repeated[0]}); each line "
+            f"series listed more than once: {len(repeated)} (first: {repeated[0]}); each line "
             "was counted as a scan, as LUNA16's script does"
         )
     if matches.unlisted:
@@ -456,6 +470,11 @@ def _warnings(matches: Matches, reference: FrocReference, hits: int) -> tuple[st
         )
     if matches.nodules.size == 1:
         found.append("a single scan cannot be resampled: no intervals")
+    if turned:
+        found.append(
+            f"with the signs of x and y turned {turned} nodules would be hit: the positions are "
+            "probably RAS; write them in LPS, as LUNA16 does"
+        )
     if hits == 0:
         found.append("no nodule was hit: all sensitivities are 0 (LUNA16's script would print nan)")
     return tuple(found)

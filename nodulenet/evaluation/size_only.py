@@ -181,6 +181,8 @@ def why_misleading(findings: pd.DataFrame, known: pd.Series[bool], what: str) ->
     for label, word in ((1, "positive"), (0, "negative")):
         of_class = findings["label"] == label
         total, with_it = int(of_class.sum()), int((known & of_class).sum())
+        if total == 0:
+            return f"there are no {word} findings"
         if with_it == 0 or with_it < MINIMUM_SHARE * total:
             return (
                 f"{what} is known for {with_it} of {total} {word} findings, so that a "

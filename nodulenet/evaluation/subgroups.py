@@ -533,8 +533,9 @@ def _caution(results: Sequence[Mapping[str, Any]]) -> str:
     groups = sum(len(r["groups"]) for r in columns)
     small = sum(bool(g["small"]) for r in columns for g in r["groups"])
     few = f", {small} of them small" if small else ""
+    of = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
     return (
-        f"{groups} groups of {len(columns)} columns were looked at{few}. With so many some differ "
+        f"{groups} groups of {of} were looked at{few}. Some of many differ "
         "by chance, the intervals are not corrected for it, and groups differ in more than the "
         "column they are named for: read them as a description, not as evidence of a difference."
     )

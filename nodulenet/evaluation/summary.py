@@ -5,6 +5,7 @@ Only outer rows are evaluated. Inner rows choose thresholds and fit recalibratio
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -34,6 +35,10 @@ from nodulenet.evaluation.thresholds import (
 SCHEMA = "nodulenet.metrics/2"
 # More resamples of the scans than LUNA16's own script draws would only cost time.
 _MOST_FROC_RESAMPLES = 1000
+# Below it the percentiles of a bootstrap of patients are too narrow (benchmarks/coverage.py).
+FEW_PATIENTS = 20
+# So many resamples should lie beyond each limit of an interval.
+_FEWEST_BEYOND = 2
 _FROC_COLUMNS = ("scan_id", "x_lps_mm", "y_lps_mm", "z_lps_mm")
 
 
@@ -115,7 +120,7 @@ def summarize(
             inner=inner,
             column=settings.size_column,
             operating_points=settings.operating_points,
-            prevalences=settings.prevalences,
+            prevalences=list(dict.fromkeys(settings.prevalences)),
             **targets,
             **sampling,
         ),
@@ -137,7 +142,7 @@ def summarize(
             **sampling,
         ),
         "notes": [
-            *_notes(table, rows),
+            *_notes(table, rows, settings),
             *(
                 [f"a margin needs a reference: {reference!r}, the first model, was taken"]
                 if reference != settings.reference_model
@@ -145,6 +150,11 @@ def summarize(
             ),
         ],
     }
+    content["notes"] += [
+        f"no subgroups by {column['column']}: {column['why']}"
+        for column in content["subgroups"]
+        if not column["available"]
+    ]
     return dict(withhold(content)) if repeated(rows) else content
 
 
@@ -167,7 +177,7 @@ def _facts(table: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _notes(table: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+def _notes(table: pd.DataFrame, rows: pd.DataFrame, settings: EvaluateConfig) -> list[str]:
     notes = [str(note) for note in table.attrs["notes"]]
     twice = int(rows.duplicated(["finding_id", "model"]).sum())
     if twice:
@@ -176,6 +186,25 @@ def _notes(table: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
             "pooled numbers such findings count more than once (bootstraps draw whole patients; "
             "intervals and tests that take rows as independent are withheld), in the FROC with "
             "the mean of their probabilities"
+        )
+    patients = int(rows["patient_id"].nunique())
+    if patients < FEW_PATIENTS:
+        notes.append(
+            f"patients: {patients}; a bootstrap of fewer than {FEW_PATIENTS} says little, its "
+            "intervals are too narrow"
+        )
+    if settings.bootstraps * (1 - settings.level) / 2 < _FEWEST_BEYOND:
+        notes.append(
+            f"{settings.bootstraps} resamples are too few for intervals at the level "
+            f"{settings.level:g}: set evaluate.bootstraps to at least "
+            f"{math.ceil(2 * _FEWEST_BEYOND / (1 - settings.level))}"
+        )
+    counts = rows.groupby("model", sort=False)["finding_id"].nunique()
+    if counts.nunique() > 1:
+        listed = ", ".join(f"{model} {count}" for model, count in counts.items())
+        notes.append(
+            f"models have different findings ({listed}): compare them by the differences, which "
+            "are on the findings that both have, not by their own figures"
         )
     if crossing := crossing_patients(rows):
         notes.append(
@@ -250,7 +279,9 @@ def _model(
         ),
         "recalibration": recalibration.to_dict(),
         "operating_points": [
-            point.to_dict(level=settings.level, prevalences=settings.prevalences)
+            point.to_dict(
+                level=settings.level, prevalences=list(dict.fromkeys(settings.prevalences))
+            )
             for point in points
         ],
         "froc": _froc(_once_a_finding(rows), froc, settings, seed),

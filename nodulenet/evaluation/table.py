@@ -77,7 +77,8 @@ def read_predictions(
             raise PredictionsError(
                 f"{name}: column {column!r} is missing (found: "
                 f"{', '.join(map(str, table.columns)) or 'none'}); rename the column that "
-                f"holds it, or name it (--column {column}=NAME, columns={{'{column}': NAME}})"
+                f"holds it, or name it (evaluate --column {column}=NAME; in Python "
+                f"read_predictions(..., columns={{'{column}': NAME}}))"
             )
     if len(table) == 0:
         raise PredictionsError(f"{name}: no rows; expected one row a prediction")
@@ -193,6 +194,14 @@ def csv_columns(path: Path, name: str) -> list[str]:
         header, first = next(lines, []), next(lines, [])
     if not header:
         raise PredictionsError(f"{name}: the file is empty; expected a CSV with a header")
+    if header[0].startswith("PK\x03\x04"):
+        raise PredictionsError(f"{name}: is no CSV but a zip or Excel file; save it as CSV")
+    for separator, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            raise PredictionsError(
+                f"{name}: the columns are separated by {called}; save it with commas, and with a "
+                "point as decimal sign"
+            )
     if len(first) > len(header):
         raise PredictionsError(
             f"{name}: row 1 has {len(first)} fields, more than the header names ({len(header)}); "

@@ -42,13 +42,19 @@ class TableOperatingPoint:
     counts: Confusion
     calls: pd.Series[bool]
 
+    def _chosen_on(self) -> str:
+        if self.kind == "fixed":
+            return "fixed beforehand"
+        folds = len(self.thresholds) + len(self.folds_left_out)
+        return "inner rows of each fold" if folds > 1 else "inner rows"
+
     def to_dict(self, *, level: float = LEVEL, prevalences: Sequence[float] = ()) -> dict[str, Any]:
         """JSON-ready; PPV and NPV at each of ``prevalences`` too."""
         return {
             "name": self.name,
             "kind": self.kind,
             "target": self.target,
-            "chosen_on": "fixed beforehand" if self.kind == "fixed" else "inner rows of each fold",
+            "chosen_on": self._chosen_on(),
             "thresholds": self.thresholds,
             "folds_left_out": list(self.folds_left_out),
             **self.counts.to_dict(level=level),

@@ -30,7 +30,7 @@ from nodulenet.config.schema import (
     Source,
     TrainConfig,
 )
-from nodulenet.errors import ConfigError, DataError, NoduleNetError, RunError, UsageError
+from nodulenet.errors import ConfigError, DataError, NoduleNetError, UsageError
 from nodulenet.findings.labels import apply_label_rule
 from nodulenet.findings.reading import read_csv
 from nodulenet.inference.bundle import Bundle, BundledModel
@@ -43,7 +43,7 @@ from nodulenet.patches.store import PatchStore
 from nodulenet.phantom.for_config import ensure_phantom
 from nodulenet.progress import Progress, Silent
 from nodulenet.seeds import generator
-from nodulenet.training.run import Run
+from nodulenet.training.run import Run, refuse_folder_of_training
 
 ALL_MODELS = "all"
 MINIMUM_FOR_RECALIBRATION = 10
@@ -251,12 +251,7 @@ def _refuse(config: Config, bundle: Bundle) -> None:
             f"{bundle.path}: was trained on {_values_in_words(bundle.values.kind)}, but the source "
             f"({config.source.kind}) holds {_values_in_words(kind)}; give data of the same values"
         )
-    for name in ("units", "bundle.json"):
-        if (config.run / name).exists():
-            raise RunError(
-                f"{config.run}: holds a training ({name}), whose results a validation would "
-                f"overwrite; give another folder (--out DIR or run=DIR)"
-            )
+    refuse_folder_of_training(config.run)
 
 
 def _words(bundle: Bundle) -> str:
@@ -350,7 +345,10 @@ def _images_check(
     try:
         run = Run.open(bundle.path)
         name = run.manifest()["stages"]["train"]["store"]
-        known = set(PatchStore(run.config.store_path / name).index["content_hash"])
+        index = PatchStore(run.config.store_path / name).index
+        # A store holds findings without a label too, which nobody trained on.
+        trained = set(read_csv(bundle.path / "folds.csv", ids=["finding_id"])["finding_id"])
+        known = set(index.loc[index["finding_id"].isin(trained), "content_hash"])
     except (NoduleNetError, KeyError):
         return check | {
             "ok": None,

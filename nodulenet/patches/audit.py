@@ -132,9 +132,12 @@ def audit_folds(
     near = similar.differing.pick(found.other_patient(similar.differing))
     near = near.pick(found.crosses(near))
     _near_check(found, near, "on two sides of a fold", similar)
-    close = _close_findings(table)
-    close = close.pick(found.crosses(close))
-    found.listed("close findings", close, "nearer than their radius on two sides of a fold")
+    if _placed(table):
+        close = _close_findings(table)
+        close = close.pick(found.crosses(close))
+        found.listed("close findings", close, "nearer than their radius on two sides of a fold")
+    else:
+        found.add("close findings", True, 0, "close findings: not looked for, without positions")
     _conflicts(found, similar)
     _without_content(found, similar)
     return found.audit(started)
@@ -386,7 +389,7 @@ def _conflicts(found: _Found, similar: _Similar) -> None:
     a, b = labels[pairs.first], labels[pairs.second]
     differ = np.isfinite(a) & np.isfinite(b) & (a != b)
     pairs = pairs.pick(np.flatnonzero(once & differ))
-    where = "(one image or one place with two labels)"
+    where = f"(one image {'or one place ' if _placed(table) else ''}with two labels)"
     found.listed("label conflicts", pairs, where, leak=False)
 
 
@@ -410,6 +413,13 @@ def _equal(hashes: npt.NDArray[Any], considered: npt.NDArray[np.bool_]) -> _Pair
     pairs = list(islice((p for group in repeated for p in combinations(group, 2)), MAX_LISTED))
     first, second = (np.array([p[k] for p in pairs], dtype=np.int64) for k in (0, 1))
     return _Pairs.make(first, second, rms=0.0)
+
+
+def _placed(table: pd.DataFrame) -> bool:
+    """Whether the findings have positions, so that places can be compared."""
+    return set(POINT_COLUMNS) <= set(table.columns) and bool(
+        table[list(POINT_COLUMNS)].notna().all(axis=1).any()
+    )
 
 
 def _close_findings(table: pd.DataFrame) -> _Pairs:

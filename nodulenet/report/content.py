@@ -95,7 +95,8 @@ class ReportContent:
         predictions: The validated predictions table that the metrics were computed from.
         histories: Model -> fold -> table of ``epoch, loss, val_loss, val_auc``.
         folds: ``finding_id, patient_id, fold, label``; defaults to what the predictions hold.
-        audit: ``{"ok": bool, "lines": [str, ...]}``; not ok gives a red banner.
+        audit: ``{"ok": bool, "lines": [str, ...]}``; not ok gives a red banner with the lines that
+            are ``"wrong"`` (default: all), a ``"heading"`` and ``"advice"``.
         config_yaml: The resolved configuration.
         versions: Name -> version.
         hashes: Of what the results depend on, name -> BLAKE2 hash.

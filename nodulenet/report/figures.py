@@ -121,8 +121,13 @@ class FigureBook:
             ),
             "roc",
             f"ROC curves. {'; '.join(labels.values())}.",
-            f"ROC of the pooled {self._rows_called}, with the AUC in the legend. A point of "
-            "thresholds that were chosen elsewhere, fold by fold, need not lie on the curve.",
+            f"ROC of the pooled {self._rows_called}, with the AUC in the legend."
+            + (
+                " A point of thresholds that were chosen elsewhere, fold by fold, need not lie on "
+                "the curve."
+                if len(self._content.metrics["data"]["folds"]) > 1
+                else ""
+            ),
             [
                 ReadableCurve(name, c.false_positive_rate, c.sensitivity, partial(_roc_text, c))
                 for name, c in curves.items()

@@ -30,11 +30,12 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def interval(limits: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """``0.912 to 0.945``; where there is none, the reason."""
+    """``0.912 to 0.945``; where there is none, "no interval" that tells the reason when asked."""
     if limits is None:
         return MISSING
     if limits["low"] is None or limits["high"] is None:
-        return f"no interval ({limits.get('note') or 'not defined'})"
+        why = limits.get("note") or "not defined"
+        return Markup('<abbr title="{}">no interval</abbr>').format(why)
     # With spaces that do not break: an interval over two lines is hard to read.
     return f"{number(limits['low'], digits)}{_KEEP}to{_KEEP}{number(limits['high'], digits)}"
 
@@ -42,6 +43,13 @@ def interval(limits: Mapping[str, Any] | None, digits: int = 3) -> str:
 def target(value: float) -> str:
     """A share that somebody asked for, as per cent, with every digit of it."""
     return f"{100 * value:.10g} %"
+
+
+def with_level(limits: Mapping[str, Any], level: str) -> str:
+    """``95 % interval 0.912 to 0.945``, or why there is none."""
+    if limits["low"] is None:
+        return f"no {level} interval: {limits.get('note') or 'not defined'}"
+    return f"{level} interval {interval(limits)}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -28,6 +28,9 @@ _ALWAYS = (
     "is the one to trust where patients have several findings.",
 )
 
+_LEAK = "These results leak: training and test data are not separate."
+_ADVICE = "Every figure below is too good. Make the folds by patient and train again."
+
 
 def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
     """Writes the report, and its figures into ``figures/`` beside it (.svg and .png).
@@ -98,6 +101,7 @@ def _environment() -> Environment:
         rule=formats.rule,
         spread=formats.spread,
         target=formats.target,
+        with_level=formats.with_level,
         verdict=formats.verdict,
     )
     environment.globals["style"] = Markup(environment.get_template("report.css.j2").render())
@@ -148,10 +152,19 @@ def _audit(content: ReportContent) -> dict[str, Any]:
             "Not checked: the table names no patients, so findings of one patient may lie in "
             "several folds."
         )
+    elif content.audit is None and table["fold"].nunique() == 1:
+        lines.append("Nothing to check: the table has one part.")
     elif content.audit is None:
         checked = table["patient_id"].nunique()
         lines.append(f"No patient is in more than one fold ({checked} patients checked).")
-    return {"ok": ok, "lines": lines}
+    given = content.audit or {}
+    return {
+        "ok": ok,
+        "lines": lines,
+        "wrong": given.get("wrong") or lines,
+        "heading": given.get("heading", _LEAK),
+        "advice": given.get("advice", _ADVICE),
+    }
 
 
 def _failure_table(content: ReportContent) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from nodulenet.report.methods import MethodsFacts, write_methods
 from nodulenet.report.publish import Report, publish
 from nodulenet.report.run_gallery import run_gallery
 from nodulenet.seeds import child_seed
-from nodulenet.training.run import Run
+from nodulenet.training.run import Run, refuse_folder_of_training
 from nodulenet.versions import command_line, file_hash
 
 
@@ -34,7 +34,7 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
         folder: Where the results go. Defaults to the run itself.
 
     Raises:
-        RunError: the run has no predictions yet.
+        RunError: the run has no predictions yet, or the folder holds another training.
         PredictionsError: its predictions were changed into something impossible.
         ConfigError: an override is wrong.
     """
@@ -44,6 +44,8 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
             f"{run.path}: has no predictions.csv, so its training has not ended; run "
             f"`nodulenet train CONFIG` first"
         )
+    if folder is not None and folder.resolve() != run.path.resolve():
+        refuse_folder_of_training(folder)
     settings = overridden(run.config.evaluate, "evaluate", overrides)
     config = run.config.model_copy(update={"evaluate": settings})
     manifest = run.manifest()
@@ -71,7 +73,11 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
         predictions=predictions,
         histories=run.histories(set(metrics["models"])),
         folds=_folds(run),
-        audit={"ok": not leaks, "lines": [c["found"] for c in checks if c["found"] not in others]}
+        audit={
+            "ok": not leaks,
+            "lines": [c["found"] for c in checks if c["found"] not in others],
+            "wrong": [c["found"] for c in leaks],
+        }
         if checks
         else None,
         config_yaml=dump_config(config),

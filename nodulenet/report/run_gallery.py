@@ -33,6 +33,7 @@ def run_gallery(
     """
     if model not in set(predictions["model"]):
         return []
+    shown = [c for c in _CAPTION if c != "fold" or predictions["fold"].nunique() > 1]
     position = {f: i for i, f in enumerate(store.index["finding_id"])}
     items = []
     for _, row in select_gallery(predictions, model).iterrows():
@@ -47,7 +48,7 @@ def run_gallery(
                 saliency,
                 store.spec,
                 kind=row["kind"],
-                caption={k: row[k] for k in _CAPTION if k in row and not pd.isna(row[k])},
+                caption={k: row[k] for k in shown if k in row and not pd.isna(row[k])},
             )
         )
     return items

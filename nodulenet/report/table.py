@@ -13,6 +13,7 @@ from nodulenet.evaluation.summary import summarize
 from nodulenet.evaluation.table import read_predictions
 from nodulenet.report.content import ReportContent
 from nodulenet.report.publish import Report, publish
+from nodulenet.training.run import refuse_folder_of_training
 from nodulenet.versions import command_line, file_hash, versions
 
 
@@ -39,8 +40,10 @@ def report_on_table(
         seed: Root seed of the bootstraps. Defaults to 0.
 
     Raises:
+        RunError: the folder holds a training.
         PredictionsError: the table is wrong; the message names row, column and remedy.
     """
+    refuse_folder_of_training(folder)
     predictions = read_predictions(file, source_name=file.name, columns=columns)
     return publish(
         folder,

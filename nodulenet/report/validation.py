@@ -124,7 +124,14 @@ def _audit(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     known = [c for c in checks if c["ok"] is not None]
     if not known:
         return None
-    return {"ok": all(c["ok"] for c in known), "lines": [c["found"] for c in known]}
+    return {
+        "ok": all(c["ok"] for c in known),
+        "lines": [c["found"] for c in known],
+        "wrong": [c["found"] for c in known if not c["ok"]],
+        "heading": "Some of these data may have been in the training.",
+        "advice": "That was allowed beforehand (folds.allow_shared_patients). Where they were, the "
+        "figures below are too good: leave these patients out.",
+    }
 
 
 def _data_facts(validated: Validated) -> dict[str, Any]:

@@ -227,6 +227,20 @@ class Run:
         write_json(self.path / "manifest.json", manifest)
 
 
+def refuse_folder_of_training(folder: Path) -> None:
+    """Refuses a folder whose results are those of a training, as a place for other results.
+
+    Raises:
+        RunError: it is one.
+    """
+    for name in ("units", "bundle.json"):
+        if (folder / name).exists():
+            raise RunError(
+                f"{folder}: holds a training ({name}), whose results would be overwritten; give "
+                f"another folder (--out DIR or run=DIR)"
+            )
+
+
 def _refuse_other_config(file: Path, config: Config) -> None:
     try:
         before = load_config(file)
