@@ -201,11 +201,6 @@ def evaluate_froc(
             "resamples 0 or more, e.g. 0.95 and 1000"
         )
     matches = match_marks(marks, reference)
-    if matches.unlisted and not matches.candidates:
-        raise PredictionsError(
-            f"FROC: none of the {matches.unlisted} marks lies in a listed series; check that the "
-            "submission and the list of series are of the same scans and spell their UIDs alike"
-        )
     nodules = int(matches.nodules.sum())
     if nodules == 0:
         raise PredictionsError(
@@ -458,7 +453,12 @@ def _warnings(
             f"series listed more than once: {len(repeated)} (first: {repeated[0]}); each line "
             "was counted as a scan, as LUNA16's script does"
         )
-    if matches.unlisted:
+    if matches.unlisted and not matches.candidates:
+        found.append(
+            f"none of the {matches.unlisted} marks lies in a listed series: check that the "
+            "submission and the list are of the same scans and spell their UIDs alike"
+        )
+    elif matches.unlisted:
         found.append(
             f"{matches.unlisted} marks lie in series that are not listed and were left out"
         )

@@ -566,3 +566,16 @@ def test_only_the_part_of_the_band_without_spread_is_left_out() -> None:
     assert result.sensitivity_intervals[-1].low is None
     assert result.cpm_interval.low is not None
     assert "same value" in result.to_dict()["interval"]["note"]
+
+
+def test_what_is_obviously_wrong_is_told() -> None:
+    reference = FrocReference(nodules(("s", 30, 40, 5, 10), ("s", 60, 20, 5, 10)), None, ["s"])
+    ras = marks(("s", -30, -40, 5, 0.9), ("s", -60, -20, 5, 0.8))
+    result = evaluate_froc(ras, reference, n_bootstrap=10)
+    assert counts(result)[:3] == (0, 2, 2)
+    assert any("signs of x and y turned 2 nodules would be hit" in w for w in result.warnings)
+    away = marks(("s", 300, 300, 5, 0.9))
+    assert not any("signs" in w for w in evaluate_froc(away, reference, n_bootstrap=10).warnings)
+    elsewhere = evaluate_froc(marks(("t", 30, 40, 5, 0.9)), reference, n_bootstrap=10)
+    assert counts(elsewhere)[5] == 0
+    assert any("none of the 1 marks lies in a listed series" in w for w in elsewhere.warnings)

@@ -248,7 +248,7 @@ def test_small_groups_and_groups_of_one_class() -> None:
     assert c["models"]["v2"]["brier"] is not None
     assert c["size_note"] == "no AUC: one class only (10 positive, 0 negative)"
     assert result["interaction"] is None
-    assert "3 groups of 1 columns were looked at, 2 of them small" in result["caution"]
+    assert "3 groups of 1 column were looked at, 2 of them small" in result["caution"]
 
 
 def test_size_alone_is_left_out_where_it_would_tell_who_was_measured() -> None:

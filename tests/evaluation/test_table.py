@@ -154,3 +154,18 @@ def test_only_outer_rows_may_be_evaluated() -> None:
     assert list(outer_rows(read_predictions(table))["finding_id"]) == ["b"]
     with pytest.raises(PredictionsError, match="outer"):
         outer_rows(read_predictions(table.assign(split="inner")))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"label;probability\n1;0,5\n", "separated by semicolons"),
+        (b"label\tprobability\n1\t0.5\n", "separated by tabs"),
+        (b"PK\x03\x04\x14\x00\x06\x00\x08,\n", "a zip or Excel file; save it as CSV"),
+    ],
+)
+def test_what_other_programs_save_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_bytes(content)
+    with pytest.raises(PredictionsError, match=words):
+        read_predictions(file)

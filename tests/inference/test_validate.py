@@ -289,6 +289,21 @@ def test_images_of_the_training_are_known_under_any_name(small_run: Run, tmp_pat
     assert result.facts["images"]["found"] in result.notes
 
 
+def test_images_that_lie_in_the_store_and_were_not_trained_on_pass(
+    small_run: Run, tmp_path: Path
+) -> None:
+    """A store holds findings without a label too; they are as new as any."""
+    copy = tmp_path / "run"
+    shutil.copytree(small_run.path, copy)
+    trained = PatchStore(next((copy / "store").iterdir()))
+    every = trained.patches(np.arange(len(trained)))
+    rows = np.argsort(every.std(axis=tuple(range(1, every.ndim))))[-12:]
+    folds = pd.read_csv(copy / "folds.csv", dtype=str)
+    unlabelled = trained.index["finding_id"].iloc[rows]
+    folds[~folds["finding_id"].isin(unlabelled)].to_csv(copy / "folds.csv", index=False)
+    assert validate(copy, archive(tmp_path, trained.patches(rows))).facts["images"]["ok"] is True
+
+
 def test_patches_of_air_are_nobodys(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from nodulenet.patches.store import PatchStore
 from nodulenet.report.gallery import saliency_path
 from nodulenet.report.pictures import picture
 from nodulenet.report.run_gallery import patch_item, run_gallery
+from nodulenet.report.table import report_on_table
 
 FACTS: dict[str, Any] = {"kind": "mistake", "caption": {"label": 1, "probability": 0.2}}
 
@@ -44,6 +45,16 @@ def test_saliency_of_the_run_is_laid_over_its_patch(small_run: Any, tmp_path: Pa
     with pytest.raises(RunError, match=r"shape \(23, 24\); expected \(24, 24\)"):
         run_gallery(tmp_path, model, predictions, store)
     shutil.rmtree(tmp_path / "saliency")
+
+
+def test_other_results_do_not_go_where_a_training_lies(small_run: Any, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("label,probability\n0,0.2\n1,0.9\n0,0.3\n1,0.4\n")
+    before = (small_run.path / "metrics.json").read_bytes()
+    with pytest.raises(RunError, match=r"holds a training \(units\)"):
+        report_on_table(table, small_run.path)
+    assert (small_run.path / "metrics.json").read_bytes() == before
+    assert report_on_table(table, tmp_path / "out").path.is_file()
 
 
 def test_orthogonal_planes_of_the_store_stand_as_those_of_a_cube() -> None:
