@@ -1,4 +1,4 @@
-"""Models on the same rows: differences of AUCs and of calls, tested in pairs.
+"""Models on the same rows: differences of AUCs, and of calls, tested in pairs.
 
 Three tests stand beside each other. The patient bootstrap resamples whole patients and is the
 one to trust where patients have several findings; DeLong's test (of AUCs) and McNemar's (of calls
@@ -8,7 +8,7 @@ at an operating point) are what papers quote, and take findings as independent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from nodulenet.errors import PredictionsError, UsageError
-from nodulenet.evaluation.arrays import Bools, Floats, check_labels, finite_or_none, ratio
-from nodulenet.evaluation.bootstrap import METHOD, auc_replicates, cluster_weights
+from nodulenet.evaluation.arrays import Floats, finite_or_none
+from nodulenet.evaluation.bootstrap import auc_replicates
+from nodulenet.evaluation.calls import MEASURES, PAIRED, check_calls, compared_calls
 from nodulenet.evaluation.interval import (
     LEVEL,
     Interval,
@@ -26,19 +27,11 @@ from nodulenet.evaluation.interval import (
     percentile_interval,
 )
 from nodulenet.evaluation.multiplicity import holm
-from nodulenet.evaluation.repeats import NOTE as REPEATED
-from nodulenet.evaluation.repeats import repeated, withheld
+from nodulenet.evaluation.repeats import repeated, withhold
 from nodulenet.evaluation.roc import DelongResult, delong
 from nodulenet.evaluation.table import outer_rows
 
 SAME = "both rank all pairs alike: the difference has no spread"
-NO_SPREAD = "every resample gives the same difference"
-PAIRED_METHOD = f"paired {METHOD}"
-INDEPENDENCE = (
-    "McNemar's test takes findings as independent; where patients have several, trust the paired "
-    "patient bootstrap"
-)
-MEASURES = ("sensitivity", "specificity", "correctness")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,74 +67,6 @@ class AucDifference:
             "patient_bootstrap": self.bootstrap.to_dict(),
             "bootstrap_p_value": self.bootstrap_p_value,
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedCounts:
-    """The same rows, judged twice.
-
-    Attributes:
-        both: Rows that both got right.
-        first_only: Rows that only the first got right.
-        second_only: Rows that only the second got right.
-        neither: Rows that neither got right.
-    """
-
-    both: int
-    first_only: int
-    second_only: int
-    neither: int
-
-    @property
-    def total(self) -> int:
-        return self.both + self.first_only + self.second_only + self.neither
-
-    @property
-    def difference(self) -> float | None:
-        """Share right of the first minus that of the second; None without rows."""
-        return ratio(self.first_only - self.second_only, self.total)
-
-    @property
-    def p_value(self) -> float | None:
-        """Two-sided p of McNemar's exact test; None without rows, 1 where nothing differs."""
-        if self.total == 0:
-            return None
-        from scipy.special import bdtr
-
-        differing = self.first_only + self.second_only
-        fewer = min(self.first_only, self.second_only)
-        return min(1.0, 2 * float(bdtr(fewer, differing, 0.5)))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "first": ratio(self.both + self.first_only, self.total),
-            "second": ratio(self.both + self.second_only, self.total),
-            "difference": self.difference,
-            "of": self.total,
-            "both": self.both,
-            "first_only": self.first_only,
-            "second_only": self.second_only,
-            "neither": self.neither,
-            "p_value": self.p_value,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class McNemar:
-    """Two sets of calls on the same rows.
-
-    Attributes:
-        sensitivity: Positives called positive.
-        specificity: Negatives called negative.
-        correctness: Rows called what they are, of all rows.
-    """
-
-    sensitivity: PairedCounts
-    specificity: PairedCounts
-    correctness: PairedCounts
-
-    def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name).to_dict() for name in MEASURES}
 
 
 def auc_difference(
@@ -181,88 +106,6 @@ def auc_difference(
     return _difference(result, replicates, 0, 1, level)
 
 
-def mcnemar(
-    labels: npt.ArrayLike, first_positive: npt.ArrayLike, second_positive: npt.ArrayLike
-) -> McNemar:
-    """McNemar's exact test of two sets of calls on the same rows.
-
-    Of the rows on which the two differ, half should favour each if they are equally good; the
-    two-sided p is that of the binomial distribution. It takes the rows as independent.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        first_positive: Whether the first calls a row positive, booleans or 0 and 1, shape (n,).
-        second_positive: The same of the second.
-
-    Returns:
-        Counts and p values of sensitivity (positives), specificity (negatives) and correctness
-        (all rows).
-
-    Raises:
-        PredictionsError: values that are not allowed, or another length.
-
-    Source: McNemar Q., Psychometrika 12:153-157, 1947.
-
-    Example:
-        >>> mcnemar([1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 1, 0]).sensitivity.first_only
-        1
-    """
-    y = check_labels(labels)
-    first = _check_calls(first_positive, y.size, "first_positive")
-    second = _check_calls(second_positive, y.size, "second_positive")
-    return McNemar(
-        sensitivity=_paired_counts(first[y], second[y]),
-        specificity=_paired_counts(~first[~y], ~second[~y]),
-        correctness=_paired_counts(first == y, second == y),
-    )
-
-
-def call_differences(
-    labels: npt.ArrayLike,
-    first_positive: npt.ArrayLike,
-    second_positive: npt.ArrayLike,
-    patients: npt.ArrayLike,
-    *,
-    n_bootstrap: int = 2000,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> dict[str, Interval]:
-    """Intervals of first minus second when whole patients are resampled, in pairs.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        first_positive: Whether the first calls a row positive, shape (n,).
-        second_positive: The same of the second.
-        patients: The patient of each row, shape (n,).
-        n_bootstrap: Number of resamples, the same as those of the AUCs. Defaults to 2000.
-        seed: Root seed. Defaults to 0.
-        level: Confidence level. Defaults to 0.95.
-
-    Returns:
-        ``sensitivity``, ``specificity`` and ``correctness``, each an interval.
-
-    Raises:
-        PredictionsError: values that are not allowed, or another length.
-    """
-    y = check_labels(labels)
-    first = _check_calls(first_positive, y.size, "first_positive")
-    second = _check_calls(second_positive, y.size, "second_positive")
-    _, patient = np.unique(np.asarray(patients), return_inverse=True)
-    count = int(patient.max()) + 1
-    of_rows = np.array([y, ~y, np.ones_like(y)], dtype=np.float64)
-    # +1 where only the first is right, -1 where only the second is.
-    gain = np.subtract(first == y, second == y, dtype=np.float64)
-    rows = np.stack([np.bincount(patient, w, count) for w in of_rows], axis=1)
-    gains = np.stack([np.bincount(patient, w * gain, count) for w in of_rows], axis=1)
-    replicates = np.full((n_bootstrap, len(MEASURES)), np.nan)
-    for start, weights in cluster_weights(count, n_bootstrap, seed=seed):
-        size, gained = weights @ rows, weights @ gains
-        np.divide(gained, size, out=replicates[start : start + len(weights)], where=size > 0)
-    return {
-        name: _spread(replicates[:, column], level=level) for column, name in enumerate(MEASURES)
-    }
-
-
 def non_inferiority(interval: Interval, margin: float) -> dict[str, Any]:
     """Whether the first is not worse than the second by ``margin`` or more.
 
@@ -294,6 +137,23 @@ def non_inferiority(interval: Interval, margin: float) -> dict[str, Any]:
     if interval.low is None:
         content["why"] = interval.note or "the difference has no interval"
     return content
+
+
+def reference_for(
+    models: Sequence[str], reference: str | None, margin: float | None
+) -> tuple[str | None, str]:
+    """The model that others are compared with, and what to say where it had to be chosen.
+
+    "Not worse than which" has to have an answer, so a margin without a reference takes the first.
+
+    Args:
+        models: In the order given.
+        reference: What was asked for; None for every pair.
+        margin: Non-inferiority margin, or None.
+    """
+    if margin is None or reference is not None or len(models) < 2:
+        return reference, ""
+    return models[0], f"a margin needs a reference: {models[0]!r}, given first, was taken"
 
 
 def compare_models(
@@ -456,14 +316,11 @@ def _compare(
             difference = _difference(
                 result, replicates, models.index(first), models.index(second), level
             )
-            if again:
-                # Repeats of a finding are no further findings.
-                difference = replace(difference, delong=withheld(difference.delong), p_value=None)
             facts |= {"available": True} | difference.to_dict()
             if margin is not None:
                 facts["non_inferiority"] = non_inferiority(difference.bootstrap, margin)
             if first in calls and second in calls:
-                facts["mcnemar"] = {"operating_point": operating_point} | _calls_compared(
+                facts["mcnemar"] = {"operating_point": operating_point} | compared_calls(
                     labels,
                     called.loc[mask, [first, second]].to_numpy(dtype=np.float64).T,
                     patients,
@@ -471,12 +328,8 @@ def _compare(
                     seed=seed,
                     level=level,
                 )
-                if again:
-                    for measure in MEASURES:
-                        if measure in facts["mcnemar"]:
-                            facts["mcnemar"][measure]["p_value"] = None
-                    facts["mcnemar"]["note"] = REPEATED
-            results[first, second] = facts
+            # Repeats of a finding are no further findings.
+            results[first, second] = withhold(facts) if again else facts
     return [results[pair] for pair in pairs]
 
 
@@ -504,43 +357,9 @@ def _calls_of(rows: pd.DataFrame, calls: Mapping[str, pd.Series[bool]]) -> Float
                 "of the table, with its index"
             )
         own = called.reindex(rows.index[(rows["model"] == model).to_numpy()]).dropna()
-        checked = _check_calls(own.to_numpy(), len(own), f"calls of {model!r}")
+        checked = check_calls(own.to_numpy(), len(own), f"calls of {model!r}")
         found.loc[own.index] = checked.astype(np.float64)
     return np.asarray(found, dtype=np.float64)
-
-
-def _calls_compared(
-    labels: npt.NDArray[Any],
-    called: Floats,
-    patients: npt.NDArray[Any],
-    *,
-    n_bootstrap: int,
-    seed: int,
-    level: float,
-) -> dict[str, Any]:
-    """McNemar's tests and the intervals beside them; ``called`` (2, n) of 0, 1 and NaN."""
-    both = np.isfinite(called).all(axis=0)
-    facts: dict[str, Any] = {"rows": int(both.sum()), "rows_left_out": int((~both).sum())}
-    if not both.any():
-        why = "no row is called by both models"
-        return {"available": False, "why": why} | facts
-    first, second = called[:, both] == 1
-    intervals = call_differences(
-        labels[both],
-        first,
-        second,
-        patients[both],
-        n_bootstrap=n_bootstrap,
-        seed=seed,
-        level=level,
-    )
-    tests = mcnemar(labels[both], first, second).to_dict()
-    return {
-        "available": True,
-        **facts,
-        **{m: tests[m] | {"patient_bootstrap": intervals[m].to_dict()} for m in MEASURES},
-        "note": INDEPENDENCE,
-    }
 
 
 def _correct(compared: list[dict[str, Any]]) -> None:
@@ -585,7 +404,7 @@ def _difference(
         )
         p_value = finite_or_none(2 * float(ndtr(-abs(difference) / error)))
     deltas = replicates[first] - replicates[second]
-    bootstrap = _spread(deltas, level=level)
+    bootstrap = percentile_interval(deltas, level=level, method=PAIRED)
     return AucDifference(
         first=float(result.aucs[first]),
         second=float(result.aucs[second]),
@@ -597,42 +416,7 @@ def _difference(
     )
 
 
-def _spread(deltas: Floats, *, level: float) -> Interval:
-    """The percentile interval, or none where all resamples say the same."""
-    interval = percentile_interval(deltas, level=level, method=PAIRED_METHOD)
-    # Sums in another order differ by 1e-16; a true difference moves by a row or a pair.
-    if interval.low is not None and np.nanmax(deltas) - np.nanmin(deltas) < 1e-12:
-        return Interval(low=None, high=None, level=level, method=PAIRED_METHOD, note=NO_SPREAD)
-    return interval
-
-
 def _two_sided(deltas: Floats) -> float:
     defined = deltas[np.isfinite(deltas)]
     rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (defined.size + 1))
-
-
-def _paired_counts(first: Bools, second: Bools) -> PairedCounts:
-    return PairedCounts(
-        both=int((first & second).sum()),
-        first_only=int((first & ~second).sum()),
-        second_only=int((~first & second).sum()),
-        neither=int((~first & ~second).sum()),
-    )
-
-
-def _check_calls(calls: npt.ArrayLike, length: int, name: str) -> Bools:
-    values = np.asarray(calls)
-    if values.shape != (length,):
-        raise PredictionsError(
-            f"{name}: expected shape ({length},), one call a row; received {values.shape}"
-        )
-    if values.dtype == np.bool_:
-        return values
-    wrong = [v for v in values.tolist() if v not in (0, 1)]
-    if wrong:
-        raise PredictionsError(
-            f"{name}: {wrong[0]!r} is not a call; expected True and False (or 1 and 0), e.g. "
-            "probability >= threshold"
-        )
-    return values.astype(np.bool_)

@@ -13,7 +13,8 @@ import pandas as pd
 
 from nodulenet.config.schema import OperatingPointConfig
 from nodulenet.errors import PredictionsError, UsageError
-from nodulenet.evaluation.compare import MEASURES, compare_all
+from nodulenet.evaluation.calls import MEASURES
+from nodulenet.evaluation.compare import compare_all, reference_for
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.table import outer_rows, read_predictions
 
@@ -150,13 +151,9 @@ def compare_sources(
             f"reference {reference!r}: no such model; the models are "
             f"{', '.join(map(repr, joined.sources))}"
         )
-    if margin is not None and reference is None:
-        # "Not worse than which" has to have an answer.
-        reference = next(iter(joined.sources))
-        notes.append(
-            f"a margin needs a reference: {reference!r}, given first, was taken; name another "
-            "with --reference"
-        )
+    reference, chosen = reference_for(list(joined.sources), reference, margin)
+    if chosen:
+        notes.append(f"{chosen}; name another with --reference")
     rows = joined.predictions
     findings = rows.drop_duplicates("finding_id")
     comparisons = compare_all(

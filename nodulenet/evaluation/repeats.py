@@ -11,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from nodulenet.evaluation.interval import Interval
-
 NOTE = "findings are predicted repeatedly, so rows are not independent: see the patient bootstrap"
 _INDEPENDENT = ("DeLong", "paired DeLong", "Wilson", "Wald", "log", "logit", "adjusted logit")
-_TESTS = ("delong_p_value", "delong_p_holm")
+# DeLong's, and McNemar's, which are plain "p_value" in what they stand in.
+_TESTS = ("delong_p_value", "delong_p_holm", "p_value", "p_holm")
 
 
 def repeated(rows: pd.DataFrame) -> bool:
@@ -26,11 +25,6 @@ def repeated(rows: pd.DataFrame) -> bool:
     """
     key = [column for column in ("model", "finding_id") if column in rows.columns]
     return bool(rows.duplicated(key).any())
-
-
-def withheld(interval: Interval) -> Interval:
-    """The interval without its limits, and why."""
-    return Interval(low=None, high=None, level=interval.level, method=interval.method, note=NOTE)
 
 
 def withhold(content: Any) -> Any:

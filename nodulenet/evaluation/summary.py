@@ -16,7 +16,7 @@ from nodulenet.errors import PredictionsError
 from nodulenet.evaluation.arrays import finite_or_none
 from nodulenet.evaluation.brock import brock_row
 from nodulenet.evaluation.calibration import calibration_measures
-from nodulenet.evaluation.compare import compare_all
+from nodulenet.evaluation.compare import compare_all, reference_for
 from nodulenet.evaluation.discrimination import fold_metrics, over_folds, pooled_metrics
 from nodulenet.evaluation.froc import evaluate_froc
 from nodulenet.evaluation.froc_tables import FrocReference
@@ -90,9 +90,7 @@ def summarize(
     }
     inner = table[table["split"] == "inner"]
     models = list(dict.fromkeys(rows["model"]))
-    reference = settings.reference_model
-    if settings.margin is not None and reference is None and len(models) > 1:
-        reference = models[0]
+    reference, chosen = reference_for(models, settings.reference_model, settings.margin)
     points = {
         model: _operating_points(
             inner[inner["model"] == model], rows[rows["model"] == model], settings
@@ -141,14 +139,7 @@ def summarize(
             calls=calls,
             **sampling,
         ),
-        "notes": [
-            *_notes(table, rows, settings),
-            *(
-                [f"a margin needs a reference: {reference!r}, the first model, was taken"]
-                if reference != settings.reference_model
-                else []
-            ),
-        ],
+        "notes": [*_notes(table, rows, settings), *([chosen] if chosen else [])],
     }
     content["notes"] += [
         f"no subgroups by {column['column']}: {column['why']}"

@@ -14,12 +14,11 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.bootstrap import auc_replicates, cluster_weights
+from nodulenet.evaluation.calls import call_differences, mcnemar
 from nodulenet.evaluation.compare import (
     auc_difference,
-    call_differences,
     compare_all,
     compare_models,
-    mcnemar,
     non_inferiority,
 )
 from nodulenet.evaluation.interval import Interval

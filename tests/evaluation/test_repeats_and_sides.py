@@ -181,4 +181,4 @@ def test_a_margin_takes_the_first_model_as_reference_and_says_so() -> None:
         (pair,) = summary["comparisons"]
         assert (pair["first"], pair["second"]) == (order[1], order[0])
         assert summary["settings"]["reference_model"] == order[0]
-        assert any(f"{order[0]!r}, the first model" in note for note in summary["notes"])
+        assert any(f"{order[0]!r}, given first" in note for note in summary["notes"])
