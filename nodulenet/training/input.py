@@ -66,13 +66,13 @@ def _pose(spec: PatchSpec, augment: Augmentation) -> list[Transform]:
     mt = import_monai().transforms
     axes = len(spec.size)
     # Leave just the margin that the largest shift may use.
-    room = [n + 2 * augment.shift_voxels for n in spec.size]
+    room = [n + 2 * int(augment.shift_voxels) for n in spec.size]
     steps: list[Transform] = [mt.CenterSpatialCropd(KEY, roi_size=room)]
     if augment.shift_voxels:
         steps.append(mt.RandSpatialCropd(KEY, roi_size=spec.size, random_size=False))
     if augment.flips:
         steps.extend(mt.RandFlipd(KEY, prob=0.5, spatial_axis=axis) for axis in range(axes))
-    if augment.rotations:
+    if augment.rotations == "quarter_turns":
         # y and x are the last two axes.
         turn = mt.RandRotate90d(KEY, prob=0.75, max_k=3, spatial_axes=(axes - 2, axes - 1))
         steps.append(turn)
@@ -84,8 +84,8 @@ def _pose_of_planes(spec: PatchSpec, augment: Augmentation) -> Transform:
         KEY,
         spec.size,
         flips=augment.flips,
-        rotations=augment.rotations,
-        max_shift=augment.shift_voxels,
+        rotations=augment.rotations == "quarter_turns",
+        max_shift=int(augment.shift_voxels),
     )
 
 
