@@ -112,6 +112,18 @@ class Folds:
         with atomic_path(path) as temporary:
             self.table.to_csv(temporary, index=False)
 
+    @classmethod
+    def load(cls, path: str | Path, pieces: int = 1) -> Folds:
+        """Folds that :meth:`save` wrote, row by row the same."""
+        texts = ["finding_id", "patient_id", INNER, STOP]
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(texts, str) | {"label": "Int64"},
+            keep_default_na=False,
+            na_values={"label": [""]},
+        )
+        return cls(table, "file", pieces=pieces)
+
 
 def _members(table: pd.DataFrame, column: str, fold: int, piece: int) -> npt.NDArray[np.bool_]:
     if column not in table.columns:

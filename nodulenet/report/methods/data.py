@@ -16,10 +16,10 @@ from nodulenet.config.schema import (
     PointsSource,
 )
 from nodulenet.ct.windows import resolve_windows
-from nodulenet.inference.identities import has_patient_ids
 from nodulenet.report.methods.facts import MethodsFacts
 from nodulenet.report.methods.paragraph import Paragraph
 from nodulenet.report.methods.words import cohort, count, listed, number
+from nodulenet.training.identities import has_patient_ids
 
 _SOURCES = {
     "luna16": "scans and tables in the layout of the LUNA16 challenge",
