@@ -56,9 +56,7 @@ def fit(
         RunError: the loss or an answer is not finite, or the answers do not vary.
     """
     train = config.train
-    rows = parts.train[data.targets.known[parts.train] & data.stored[parts.train]]
-    if not len(rows):
-        raise FoldsError("the training part has no finding with a patch and a target")
+    rows = trainable_rows(data, parts)
     place = Place(folder, identity)
     progression, optimizer_state = Progression(), None
     if (found := checkpoint.load(place.checkpoint, identity)) is not None:
@@ -66,7 +64,7 @@ def fit(
         checkpoint.assign(model.variables, model_state)
     judged = Judged(*judge, chooses=train.monitor is not None)
     ids = data.findings["finding_id"].to_numpy()[rows]
-    for number, epochs in enumerate(_rounds(train)):
+    for number, epochs in enumerate(rounds_of(train)):
         if number == len(progression.begins):
             progression.begins.append(progression.epochs)
             optimizer_state = None  # each round has its own warm-up
@@ -76,11 +74,11 @@ def fit(
             continue
         if number and progression.hard is None:
             progression.hard = _hardest(model, store, data, rows, config)
-        batches = _batches(store, data, rows, config, seed, hard=progression.hard)
-        _compile(model, batches, config, epochs)
+        batches = unit_batches(store, data, rows, config, seed, hard=progression.hard)
+        compile_model(model, batches, config, epochs)
         if optimizer_state is not None:
             checkpoint.assign(model.optimizer.variables, optimizer_state)
-        _tell_start(folder, sum(_rounds(train)), sum(batches.counts))
+        _tell_start(folder, sum(rounds_of(train)), sum(batches.counts))
         write_history(place, progression)
         keeper = EpochKeeper(batches, judged, train, place, progression, ids, end=begin + epochs)
         model.fit(
@@ -95,20 +93,33 @@ def fit(
     return progression
 
 
-def _rounds(train: TrainConfig) -> list[int]:
+def trainable_rows(data: TrainingData, parts: Parts) -> npt.NDArray[np.int64]:
+    """Findings of the training part that have a target and a patch in the store.
+
+    Raises:
+        FoldsError: there are none.
+    """
+    rows = parts.train[data.targets.known[parts.train] & data.stored[parts.train]]
+    if not len(rows):
+        raise FoldsError("the training part has no finding with a patch and a target")
+    return rows
+
+
+def rounds_of(train: TrainConfig) -> list[int]:
     """Epochs of each round."""
     return [train.epochs, *([train.hard_negatives.epochs] if train.hard_negatives else [])]
 
 
-def _batches(
+def unit_batches(
     store: PatchStore,
     data: TrainingData,
     rows: npt.NDArray[np.int64],
     config: Config,
     seed: int,
     *,
-    hard: npt.NDArray[np.int64] | None,
+    hard: npt.NDArray[np.int64] | None = None,
 ) -> TrainingBatches:
+    """The batches of a unit; ``hard`` are those of its ``rows`` that are hard negatives."""
     train, targets = config.train, data.targets
     options: dict[str, Any] = {}
     if hard is not None and train.hard_negatives is not None:
@@ -133,7 +144,8 @@ def _batches(
     return batches
 
 
-def _compile(model: Any, batches: TrainingBatches, config: Config, epochs: int) -> None:
+def compile_model(model: Any, batches: TrainingBatches, config: Config, epochs: int) -> None:
+    """Give a model the optimizer and the loss of a round of ``epochs``."""
     optimizer = make_optimizer(config.train, len(batches), epochs)
     # With its variables there beforehand, TensorFlow traces the step once instead of twice.
     optimizer.build(model.trainable_variables)

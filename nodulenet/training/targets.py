@@ -73,7 +73,7 @@ def make_targets(findings: pd.DataFrame, target: Target | None) -> Targets:
         values, notes = _soft(findings, target, labels)
     else:
         values, notes = _classes(findings, target, labelled)
-    known = np.isfinite(values).all(axis=1, keepdims=True)[:, 0]
+    known = np.asarray(np.isfinite(values).all(axis=1))
     side = positive_probability(np.nan_to_num(values), target) >= 0.5
     return Targets(values, known, np.where(labelled, labels == 1, side).astype(bool), notes)
 
@@ -93,7 +93,7 @@ def _soft(
             row = int(np.argmax(bad))
             raise FindingsError(
                 f"target.column: finding {findings['finding_id'].iloc[row]!r} has "
-                f"{target.column}={column.iloc[row]!r}, expected {expected}"
+                f"{target.column}={column.iloc[row]}, expected {expected}"
             )
     probability = (ratings - target.low) / (target.high - target.low)
     missing = np.isnan(probability)
@@ -112,15 +112,15 @@ def _classes(
         [matching_rows(column, list(values)).to_numpy(dtype=bool) for values in target.classes],
         axis=1,
     )
-    twice = np.greater(inside.sum(axis=1, keepdims=True)[:, 0], 1)
+    twice = np.asarray(inside.sum(axis=1) > 1)
     if twice.any():
         row = int(np.argmax(twice))
         numbers = np.flatnonzero(inside[row]).tolist()
         raise FindingsError(
             f"target.classes: finding {findings['finding_id'].iloc[row]!r} has "
-            f"{target.column}={column.iloc[row]!r}, which is in classes {numbers}; expected one"
+            f"{target.column}={column.iloc[row]}, which is in classes {numbers}; expected one"
         )
-    none = ~inside.any(axis=1)
+    none = np.asarray(~inside.any(axis=1))
     values = np.where(none[:, np.newaxis], np.nan, inside).astype(np.float32)
     left = int((none & labelled).sum())
     notes = (f"{left} labelled findings are in no class: evaluated, not trained on",)
