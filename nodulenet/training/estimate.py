@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from nodulenet.config.schema import Config
-from nodulenet.errors import RunError
+from nodulenet.config.schema import Config, ModelConfig
 from nodulenet.patches.check import check_config
 from nodulenet.patches.prepare import store_folder
 from nodulenet.patches.source import load_source
 from nodulenet.patches.store import PatchStore
 from nodulenet.training.data import training_data
-from nodulenet.training.run import Run
+from nodulenet.training.disk import disk_bytes, free_bytes, gigabytes, refuse_full_disk
+from nodulenet.training.run import Run, Unit, units_of
 
 TIMED_STEPS = 20
 # The first steps trace and allocate.
 _UNTIMED_STEPS = 3
-# Weights, two moments of the optimizer, an average, the best weights: float32 each.
-_CHECKPOINT_COPIES = 5
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,8 @@ class TrainingEstimate:
         lines += [
             f"patches an epoch: {self.patches:,}",
             f"time: {_duration(self.hours)} on this machine, units one after the other",
-            f"disk: {_gigabytes(self.disk_bytes)} of {_gigabytes(self.free_bytes)} free",
-            f"memory: {_gigabytes(self.memory_bytes)}",
+            f"disk: {gigabytes(self.disk_bytes)} of {gigabytes(self.free_bytes)} free",
+            f"memory: {gigabytes(self.memory_bytes)}",
         ]
         if self.streamed:
             lines.append(
@@ -112,52 +107,33 @@ def estimate_training(config: Config) -> TrainingEstimate:
     rows = trainable_rows(data, parts)
     batches = unit_batches(store, data, rows, config, seed=config.seed)
     patches = sum(batches.counts)
-    units = len(data.folds.folds) * config.train.seeds
-    models = [_estimate(config, i, batches, patches, units) for i in range(len(config.models))]
-    disk = sum(m.disk_bytes for m in models)
-    disk += max(m.parameters for m in models) * _FLOAT_BYTES * _CHECKPOINT_COPIES
-    free = free_bytes(config.run)
+    every = units_of(config, data.folds)
+    models = [
+        _estimate(config, m, batches, patches, [u for u in every if u.model == m.key])
+        for m in config.models
+    ]
+    disk = disk_bytes(config, every)
     refuse_full_disk(config.run, disk)
     return TrainingEstimate(
         patches=patches,
         models=models,
         hours=sum(m.hours for m in models),
         disk_bytes=disk,
-        free_bytes=free,
+        free_bytes=free_bytes(config.run),
         memory_bytes=_peak_memory(),
         streamed=int((~data.stored).sum()),
     )
 
 
-def free_bytes(folder: Path) -> int:
-    """Free space where ``folder`` is or will be."""
-    while not folder.exists():
-        folder = folder.absolute().parent
-    return shutil.disk_usage(folder).free
-
-
-def refuse_full_disk(run: Path, needed_bytes: int) -> None:
-    """Refuse beforehand what the disk cannot hold.
-
-    Raises:
-        RunError: there is less free.
-    """
-    free = free_bytes(run)
-    if needed_bytes > free:
-        raise RunError(
-            f"{run}: its models need {_gigabytes(needed_bytes)}, {_gigabytes(free)} are free; "
-            f"choose another disk (run=PATH) or fewer train.seeds"
-        )
-
-
-def _estimate(config: Config, index: int, batches: Any, patches: int, units: int) -> ModelEstimate:
+def _estimate(
+    config: Config, model_config: ModelConfig, batches: Any, patches: int, units: Sequence[Unit]
+) -> ModelEstimate:
     from nodulenet.training.backend import keras
     from nodulenet.training.fitting import compile_model, rounds_of
     from nodulenet.training.unit import build_classifier, set_threads
 
     set_threads(config.train.threads)
     keras.backend.clear_session()
-    model_config = config.models[index]
     model = build_classifier(model_config, config.patch, config)
     epochs = sum(rounds_of(config.train))
     compile_model(model, batches, config, epochs)
@@ -171,14 +147,13 @@ def _estimate(config: Config, index: int, batches: Any, patches: int, units: int
         model.train_on_batch(*batch)
         seen += len(batch[0])
     speed = seen / (time.perf_counter() - started)
-    parameters = int(model.count_params())
     return ModelEstimate(
         model=model_config.key,
-        units=units,
-        parameters=parameters,
+        units=len(units),
+        parameters=int(model.count_params()),
         patches_per_s=speed,
-        hours=units * epochs * patches / speed / 3600,
-        disk_bytes=units * parameters * _FLOAT_BYTES,
+        hours=len(units) * epochs * patches / speed / 3600,
+        disk_bytes=disk_bytes(config, units),
     )
 
 
@@ -189,7 +164,3 @@ def _peak_memory() -> int:
 
 def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 2**30:.2f} GB"

@@ -24,8 +24,9 @@ from nodulenet.patches.values import Values
 from nodulenet.patches.workers import Cluster, Processes, Workers
 from nodulenet.progress import Progress, Silent
 from nodulenet.training.data import TrainingData, training_data
+from nodulenet.training.disk import disk_bytes, refuse_full_disk
 from nodulenet.training.gather import gather
-from nodulenet.training.run import Run, Unit
+from nodulenet.training.run import Run, Unit, units_of
 from nodulenet.training.unit import Ended, Job, train_unit
 
 # What a worker process imports once; the backend it must start itself.
@@ -84,7 +85,7 @@ def train(
     store = PatchStore(store_folder(config, source))
     run = Run.of(config)
     data = training_data(config, source, store, run)
-    chosen = _units(config, data.folds, folds, models)
+    chosen = units_of(config, data.folds, folds, models)
     for note in (*source.findings.notes, *data.folds.notes, *data.targets.notes):
         progress.say(f"note: {note}")
     audit = _audited(config, data, store, progress)
@@ -95,6 +96,7 @@ def train(
     data.save(run.path)
     identities = {unit: _identity(config, unit, data_hash) for unit in chosen}
     todo = [u for u in chosen if not run.finished(u, identities[u])]
+    refuse_full_disk(run.path, disk_bytes(config, todo))
     job = Job(run.path.absolute(), store.path.absolute(), config, identities)
     failures: list[dict[str, str]] = []
     with (
@@ -107,7 +109,7 @@ def train(
             else:
                 failures.append({"what": f"unit {ended.unit}", "error": ended.error})
     # Also units of an earlier call with other --folds or --models.
-    every = _units(config, data.folds, None, None)
+    every = units_of(config, data.folds)
     finished = [u for u in every if run.finished(u, _identity(config, u, data_hash))]
     if not finished:
         run.record("train", {"failures": failures})
@@ -187,30 +189,6 @@ def _outcomes(workers: Workers | None, job: Job, units: Sequence[Unit]):  # type
                 yield outcome.result
             else:
                 yield Ended(outcome.unit, " ".join(str(outcome.error).split()))
-
-
-def _units(
-    config: Config, folds: Folds, only_folds: Sequence[int] | None, models: Sequence[str] | None
-) -> list[Unit]:
-    """The units of a run, fold by fold, so that an interrupted run has whole folds first."""
-    keys = [m.key for m in config.models]
-    for given, known, what in (
-        (only_folds, folds.folds, "fold"),
-        (models, keys, "model"),
-    ):
-        unknown = [g for g in given or () if g not in known]
-        if unknown:
-            raise UsageError(
-                f"train: there is no {what} {unknown[0]!r}; there are {', '.join(map(str, known))}"
-            )
-    return [
-        Unit(key, fold, seed)
-        for fold in folds.folds
-        if only_folds is None or fold in only_folds
-        for key in keys
-        if models is None or key in models
-        for seed in range(config.train.seeds)
-    ]
 
 
 def _audited(config: Config, data: TrainingData, store: PatchStore, progress: Progress) -> Audit:
