@@ -30,6 +30,7 @@ _HOME = {
     "list_models": "registry",
     "describe_models": "registry",
     "load_imagenet_weights": "weights",
+    "register_own_model": "own_models",
     "minimum_spatial_extent": "variants",
 }
 

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ _CONFIGURED_AS = {
     "kernel_regularizer": "'kernel_regularizer' (`weight_decay` of a model in a configuration)",
     "dtype": "'dtype' (`precision` in a configuration)",
 }
+# Models that live, to notice one that is returned again.
+_BUILT: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +62,28 @@ class OwnModelEntry(ModelEntry):
     def build(self, input_shape: Sequence[int | None], num_classes: int = 2, **options: Any) -> Any:
         accepted = self._accepted(options)
         try:
-            return self.function(tuple(input_shape), num_classes, **accepted)
+            model = self.function(tuple(input_shape), num_classes, **accepted)
         except Exception as error:
             raise UsageError(
                 f"Model {self.name!r} ({self.source}) could not be built for inputs of "
                 f"{tuple(input_shape)} and {num_classes} classes: {one_line(error)}"
             ) from error
+        self._refuse_stale(model)
+        return model
+
+    def _refuse_stale(self, model: Any) -> None:
+        """A model kept by its package would take what one fold taught it into the next."""
+        # Imported here: the package of the function has imported it by now.
+        import keras
+
+        if not isinstance(model, keras.Model):
+            return  # check_classifier says so
+        if _BUILT.get(id(model)) is model:
+            raise UsageError(
+                f"Model {self.name!r} ({self.source}) returned the same model twice; its function "
+                "must build a fresh one at every call, because every fold starts anew."
+            )
+        _BUILT[id(model)] = model
 
     def parameter_count(self, input_shape: Sequence[int], num_classes: int = 2) -> int:
         return self._cost(input_shape, num_classes)[0]
@@ -149,6 +168,19 @@ def load_own_model(point: importlib.metadata.EntryPoint) -> OwnModelEntry:
         function=function,
         source=source,
     )
+
+
+def register_own_model(name: str) -> None:
+    """Import the package that offers a model, so that Keras finds the layers of its saved files.
+
+    Args:
+        name: the model's registry name; nothing happens for ours and for unknown ones.
+
+    Raises:
+        UsageError: the package cannot be imported.
+    """
+    for point in own_models().get(name, ()):
+        load_own_model(point)
 
 
 def _check_signature(function: Any, name: str, source: str) -> None:
