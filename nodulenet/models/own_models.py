@@ -98,11 +98,13 @@ class OwnModelEntry(ModelEntry):
         return built_cost(self.build(input_shape, num_classes), input_shape)
 
     def _accepted(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = inspect.signature(self.function).parameters.values()
+        signature = inspect.signature(self.function)
+        parameters = signature.parameters.values()
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             return dict(options)
-        # The first two are the input shape and the number of classes.
-        names = {p.name for p in list(parameters)[2:] if p.kind is not p.POSITIONAL_ONLY}
+        taken = signature.bind((), 0).arguments  # by the input shape and the number of classes
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        names = {p.name for p in parameters if p.kind in by_name and p.name not in taken}
         for option, value in options.items():
             if option not in names and not _says_nothing(option, value):
                 raise UsageError(

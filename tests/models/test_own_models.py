@@ -107,7 +107,7 @@ def test_a_saved_file_loads_where_its_package_is_registered(
 def test_options_are_passed_or_refused_but_never_ignored(install: Install) -> None:
     install(
         "few_options",
-        "few = few_options:build\nmany = few_options:many",
+        "few = few_options:build\nmany = few_options:many\nstar = few_options:star",
         "import keras\n"
         "def build(input_shape, num_classes, *, dropout_rate=0.1):\n"
         "    inputs = keras.Input(input_shape)\n"
@@ -117,10 +117,13 @@ def test_options_are_passed_or_refused_but_never_ignored(install: Install) -> No
         "def many(input_shape, num_classes, **options):\n"
         "    model = build(input_shape, num_classes)\n"
         "    model.given = str(sorted(options))\n"
-        "    return model\n",
+        "    return model\n"
+        "def star(*shape_and_classes, dropout_rate=0.1):\n"
+        "    return build(*shape_and_classes, dropout_rate=dropout_rate)\n",
     )
     defaults = {**OPTION_DEFAULTS, "dropout_rate": 0.25}
-    assert build_model("few", (8, 8, 1), **defaults).layers[2].rate == 0.25
+    for name in ("few", "star"):
+        assert build_model(name, (8, 8, 1), **defaults).layers[2].rate == 0.25
     for option, value in (
         ("kernel_regularizer", keras.regularizers.L2(0.1)),
         ("kernel_initializer", "glorot_uniform"),
