@@ -1,4 +1,4 @@
-"""Size and speed of the SqueezeNet family, beside a plain PyTorch (channels last) one in the same run.
+"""Size and speed of the SqueezeNet family, beside plain PyTorch (channels last) in the same run.
 
     python benchmarks/models.py           all of them, a few minutes on two cores
     python benchmarks/models.py --quick   three models, few repetitions
