@@ -158,9 +158,11 @@ class Bundle:
 
     def _load(self, model: BundledModel) -> list[Any]:
         if model.key not in self._loaded:
-            import nodulenet.models  # noqa: F401 - registers the classes of the saved models
+            # Importing the package registers the classes of our saved models.
+            from nodulenet.models import register_own_model
             from nodulenet.training.backend import keras
 
+            register_own_model(model.registry_name)
             loaded = []
             for name, expected in zip(model.files, model.hashes, strict=True):
                 file = _inside(self.path, name)
