@@ -60,4 +60,5 @@ def _options(model: ModelConfig) -> dict[str, Any]:
         "kernel_initializer": model.kernel_initializer,
         "normalization": model.normalization,
         "head_activation": model.head_activation,
+        **model.options,
     }

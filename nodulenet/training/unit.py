@@ -139,14 +139,16 @@ def set_threads(threads: int | None) -> None:
 
 def build_classifier(model: ModelConfig, spec: PatchSpec, config: Config) -> Any:
     """A fresh model for patches of ``spec``, with the configured precision."""
+    from nodulenet.models.classifier_check import check_classifier
     from nodulenet.models.precision import checked_precision
-    from nodulenet.models.registry import build_model, get_model
+    from nodulenet.models.registry import build_model
     from nodulenet.training.backend import keras
 
-    return build_model(
+    shape, outputs = spec.input_shape, outputs_of(config.target)
+    built = build_model(
         model.name,
-        input_shape=spec.input_shape,
-        num_classes=outputs_of(config.target),
+        input_shape=shape,
+        num_classes=outputs,
         dropout_rate=model.dropout_rate,
         kernel_regularizer=keras.regularizers.L2(model.weight_decay)
         if model.weight_decay
@@ -154,9 +156,11 @@ def build_classifier(model: ModelConfig, spec: PatchSpec, config: Config) -> Any
         kernel_initializer=model.kernel_initializer,
         normalization=model.normalization,
         head_activation=model.head_activation,
-        dtype=checked_precision(config.train.precision, get_model(model.name).rank),
+        dtype=checked_precision(config.train.precision, 3 if spec.form == "3d" else 2),
         **model.options,
     )
+    check_classifier(built, shape, outputs)
+    return built
 
 
 def _train(job: Job, unit: Unit) -> None:
