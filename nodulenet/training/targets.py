@@ -84,18 +84,13 @@ def _soft(
     column = findings[target.column]
     ratings = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.isnan(ratings) & column.notna().to_numpy() & (column.astype(str) != "").to_numpy()
-    outside = (ratings < target.low) | (ratings > target.high)
-    for bad, expected in (
-        (wrong, "a number"),
-        (outside, f"{target.low:g} to {target.high:g} (target.low, target.high)"),
-    ):
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise FindingsError(
-                f"target.column: finding {findings['finding_id'].iloc[row]!r} has "
-                f"{target.column}={column.iloc[row]}, expected {expected}"
-            )
-    probability = (ratings - target.low) / (target.high - target.low)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise FindingsError(
+            f"target.column: finding {findings['finding_id'].iloc[row]!r} has "
+            f"{target.column}={column.iloc[row]}, expected a number"
+        )
+    probability = np.clip((ratings - target.low) / (target.high - target.low), 0, 1)
     missing = np.isnan(probability)
     notes: tuple[str, ...] = ()
     if (filled := int((missing & np.isfinite(labels)).sum())) > 0:
