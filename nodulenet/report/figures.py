@@ -18,7 +18,7 @@ from nodulenet.evaluation.calibration import ReliabilityBin
 from nodulenet.evaluation.interval import Interval
 from nodulenet.evaluation.precision_recall import PrecisionRecallCurve, precision_recall_curve
 from nodulenet.evaluation.roc import RocCurve, roc_curve
-from nodulenet.evaluation.size_only import known_sizes, with_sizes
+from nodulenet.evaluation.sizes import known_sizes, with_sizes
 from nodulenet.evaluation.table import outer_rows
 from nodulenet.plots.calibration import (
     calibration_figure,
