@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-# Columns of the findings that travel into predictions.csv, where they exist.
-CARRIED = ("scan_id", "x_lps_mm", "y_lps_mm", "z_lps_mm", "diameter_mm")
+from nodulenet.training.data import CARRIED
+
 COLUMNS = ("finding_id", "patient_id", "fold", "model", "split", "label", "probability", "kind")
 
 
