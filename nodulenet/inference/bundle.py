@@ -244,7 +244,7 @@ def _label_basis(run: Run) -> dict[str, int] | None:
 def _archive_facts(source: Source) -> dict[str, Any]:
     """How training read its patches, so that others of the kind are read alike."""
     if isinstance(source, PatchArchiveSource):
-        return source.model_dump(mode="json", include={"columns", "spacing_mm", "array"})
+        return source.model_dump(mode="json", include={"columns", "spacing_mm", "array", "beyond"})
     if isinstance(source, MedMnistSource):
         return {"spacing_mm": source.spacing_mm}
     return {}

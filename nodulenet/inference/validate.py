@@ -563,6 +563,11 @@ def _froc_reference(
     tables = source.findings.reference
     if not source.description["all_candidates"]:
         return {}, ["no FROC: it needs every candidate, and negatives were sampled"]
+    if source.streams:
+        return {}, [
+            "no FROC: it needs every candidate, and validation scores those that are stored "
+            "(source.negatives_per_positive=null source.stream_rest=false stores all)"
+        ]
     if failures:
         return {}, ["no FROC: it needs every scan scored, and some failed"]
     if facts["recalibration"]:
