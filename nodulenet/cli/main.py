@@ -22,6 +22,7 @@ from nodulenet.cli import (
     patch,
     phantom,
     prepare,
+    run,
     store,
     train,
     validate,
@@ -62,6 +63,7 @@ app.add_typer(findings.app, name="findings", epilog=EPILOG)
 app.command(epilog=EPILOG)(prepare.prepare)
 app.command(epilog=EPILOG)(store.store)
 app.command(epilog=EPILOG)(audit.audit)
+app.command(epilog=EPILOG)(run.run)
 app.command(epilog=EPILOG)(train.train)
 app.command(epilog=EPILOG)(evaluate.evaluate)
 app.command(epilog=EPILOG)(validate.validate)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nodulenet.cli.arguments import ConfigArgument, OverridesArgument
+from nodulenet.cli.arguments import ConfigArgument, OverridesArgument, SchedulerOption
 
 
 def prepare(
@@ -18,13 +18,7 @@ def prepare(
             metavar="N", help="Processes; default one a CPU, or none beside this for little work."
         ),
     ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Work on the Dask cluster of this scheduler, e.g. tcp://HOST:8786, or its file.",
-        ),
-    ] = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Cut the patches of all findings into a store; finished scans are not read again."""
     from nodulenet.cli.terminal import end, make_progress, warn

@@ -1,0 +1,75 @@
+"""Which of a configuration's units are asked for: some of its models, some of its folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nodulenet.config.schema import Config, FoldsConfig
+from nodulenet.errors import UsageError
+
+_SUBSETS = 10
+
+
+def chosen_models(config: Config, models: Sequence[str] | None) -> list[str]:
+    """The names of the models to be trained, in the order of the configuration.
+
+    Args:
+        config: the configuration.
+        models: names (``label``, else ``name``) that are asked for; None for all.
+
+    Raises:
+        UsageError: one of them is not in the configuration, or none is asked for.
+    """
+    known = [m.key for m in config.models]
+    if models is None:
+        return known
+    for name in models:
+        if name not in known:
+            raise UsageError(
+                f"models: the configuration has no {name!r}; it has {', '.join(known)}"
+            )
+    if not models:
+        raise UsageError(f"models: none is asked for; the configuration has {', '.join(known)}")
+    return [name for name in known if name in models]
+
+
+def chosen_folds(known: Sequence[int], folds: Sequence[int] | None) -> list[int]:
+    """The folds to be trained, rising.
+
+    Args:
+        known: the folds that there are.
+        folds: those that are asked for; None for all.
+
+    Raises:
+        UsageError: one of them is not there, or none is asked for.
+    """
+    if folds is None:
+        return sorted(known)
+    there = ", ".join(map(str, sorted(known)))
+    for fold in folds:
+        if fold not in known:
+            raise UsageError(f"folds: there is no fold {fold}; there are {there}")
+    if not folds:
+        raise UsageError(f"folds: none is asked for; there are {there}")
+    return sorted(set(folds))
+
+
+def check_choice(config: Config, folds: Sequence[int] | None, models: Sequence[str] | None) -> None:
+    """Refuse what can be refused without the data.
+
+    Raises:
+        UsageError: a model that the configuration does not have, or a fold that it never makes.
+    """
+    chosen_models(config, models)
+    known = _expected_folds(config.folds)
+    if known is not None:
+        chosen_folds(known, folds)
+
+
+def _expected_folds(folds: FoldsConfig) -> list[int] | None:
+    """The folds that a configuration makes of any data; None where the data decide it."""
+    if folds.kind == "grouped":
+        return list(range(folds.count * folds.repeats))
+    if folds.kind in ("luna16", "luna16_grouped"):
+        return list(range(_SUBSETS // folds.subsets_per_fold))
+    return [0] if folds.kind in ("holdout", "dates") else None
