@@ -29,9 +29,9 @@ def store_bytes(spec: PatchSpec, patches: int, units: int) -> int:
     return patches * (patch_bytes(spec) + _BYTES_BESIDE_A_PATCH) + units * _BYTES_A_UNIT
 
 
-def free_bytes(config: Config) -> int:
-    """On the disk on which the store of ``config`` will lie."""
-    folder: Path = config.store_path.absolute()
+def free_bytes(folder: Path) -> int:
+    """On the disk on which ``folder`` is or will be."""
+    folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -47,7 +47,7 @@ def refuse_full_disk(config: Config, patches: int, units: int) -> None:
     Raises:
         StoreError: there is not enough space.
     """
-    needed, free = store_bytes(config.patch, patches, units), free_bytes(config)
+    needed, free = store_bytes(config.patch, patches, units), free_bytes(config.store_path)
     if needed > free:
         raise StoreError(
             f"{config.store_path}: {count_text(patches, 'patch', 'patches')} need "

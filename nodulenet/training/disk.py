@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodulenet.amounts import bytes_text
 from nodulenet.config.schema import Config
 from nodulenet.errors import RunError
 from nodulenet.models.registry import get_model
+from nodulenet.patches.disk_space import free_bytes
 from nodulenet.training.run import Unit
 from nodulenet.training.targets import outputs_of
 
@@ -28,14 +29,6 @@ def disk_bytes(config: Config, units: Sequence[Unit]) -> int:
     return (kept + in_flight) * _FLOAT_BYTES
 
 
-def free_bytes(folder: Path) -> int:
-    """Free space where ``folder`` is or will be."""
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
 def refuse_full_disk(run: Path, needed_bytes: int) -> None:
     """Refuse beforehand what the disk cannot hold.
 
@@ -45,11 +38,6 @@ def refuse_full_disk(run: Path, needed_bytes: int) -> None:
     free = free_bytes(run)
     if needed_bytes > free:
         raise RunError(
-            f"{run}: its models need {gigabytes(needed_bytes)}, {gigabytes(free)} are free; "
+            f"{run}: its models need {bytes_text(needed_bytes)}, {bytes_text(free)} are free; "
             f"choose another disk (run=PATH) or fewer train.seeds"
         )
-
-
-def gigabytes(count: int) -> str:
-    """A number of bytes for a reader."""
-    return f"{count / 2**30:.2f} GB"

@@ -21,6 +21,7 @@ from nodulenet.training import checkpoint
 from nodulenet.training.backend import keras
 from nodulenet.training.checkpoint import Progression
 from nodulenet.training.input import TrainingBatches
+from nodulenet.training.tensorboard import EventLog
 
 # A probability that is exactly 0 would make an infinite loss of one mistake.
 _EPSILON = 1e-7
@@ -104,6 +105,11 @@ class EpochKeeper(keras.callbacks.Callback):
         self._place, self._progression = place, progression
         self._finding_ids, self._end = finding_ids, end
         self._started = 0.0
+        self._log: EventLog | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        del logs
+        self._log = EventLog(self._place.folder, self._progression.history)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         del logs
@@ -144,6 +150,8 @@ class EpochKeeper(keras.callbacks.Callback):
             self._keep(epoch, row)
         checkpoint.save(self._place.checkpoint, self._place.identity, self.model, self._progression)
         write_history(self._place, self._progression)
+        if self._log is not None:
+            self._log.add(row)
         if is_over(self._progression, self._train, self._end):
             self.model.stop_training = True
 

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nodulenet.amounts import bytes_text, duration_text
 from nodulenet.config.schema import Config, ModelConfig
 from nodulenet.patches.check import check_config
+from nodulenet.patches.disk_space import free_bytes
 from nodulenet.patches.prepare import store_folder
 from nodulenet.patches.source import load_source
 from nodulenet.patches.store import PatchStore
 from nodulenet.training.data import training_data
-from nodulenet.training.disk import disk_bytes, free_bytes, gigabytes, refuse_full_disk
-from nodulenet.training.run import Run, Unit, units_of
+from nodulenet.training.disk import disk_bytes, refuse_full_disk
+from nodulenet.training.run import Run, Unit
+from nodulenet.training.selection import units_of
 
 TIMED_STEPS = 20
 # The first steps trace and allocate.
@@ -70,18 +73,18 @@ class TrainingEstimate:
         """For JSON."""
         return asdict(self)
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Lines for a reader."""
         lines = [
             f"{m.model}: {m.units} units of {m.parameters:,} parameters, {m.patches_per_s:.0f} "
-            f"patches/s, {_duration(m.hours)}"
+            f"patches/s, {duration_text(3600 * m.hours)}"
             for m in self.models
         ]
         lines += [
             f"patches an epoch: {self.patches:,}",
-            f"time: {_duration(self.hours)} on this machine, units one after the other",
-            f"disk: {gigabytes(self.disk_bytes)} of {gigabytes(self.free_bytes)} free",
-            f"memory: {gigabytes(self.memory_bytes)}",
+            f"time: {duration_text(3600 * self.hours)} on this machine, units one after the other",
+            f"disk: {bytes_text(self.disk_bytes)} of {bytes_text(self.free_bytes)} free",
+            f"memory: {bytes_text(self.memory_bytes)}",
         ]
         if self.streamed:
             lines.append(
@@ -160,7 +163,3 @@ def _estimate(
 def _peak_memory() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"

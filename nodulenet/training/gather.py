@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 
 from nodulenet.config.schema import Config, ModelConfig, poses_name
+from nodulenet.evaluation.kinds import NETWORK
 from nodulenet.patches.source import LoadedSource
 from nodulenet.patches.store import PatchStore
 from nodulenet.progress import Progress
+from nodulenet.training.comparison import predictions_beside
 from nodulenet.training.data import TrainingData
+from nodulenet.training.held_out import stream_held_out
+from nodulenet.training.prediction_rows import joined
 from nodulenet.training.run import Run, Unit
 from nodulenet.training.unit import POSES
 
@@ -23,11 +27,13 @@ class Gathered:
         predictions: inner and outer rows of every model, baseline, stack and other.
         notes: what people should know.
         failures: ``{"what", "error"}`` of what could not be predicted.
+        not_available: ``{"label", "why"}`` of baselines and stacks that could not be made.
     """
 
     predictions: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
-    failures: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str]
+    failures: list[dict[str, str]]
+    not_available: list[dict[str, str]]
 
 
 def gather(
@@ -39,16 +45,35 @@ def gather(
     source: LoadedSource,
     progress: Progress,
 ) -> Gathered:
-    """Write ``predictions.csv`` over the finished units."""
-    notes: list[str] = []
-    failures: list[dict[str, str]] = []
+    """Write ``predictions.csv`` over the finished units.
+
+    Held-out candidates that are not in the store are read from their scans and scored first.
+    """
+    streamed, failures = stream_held_out(run, config, data, store, units, source, progress)
     tables = [
         table
         for model in config.models
         for table in _model_tables(run, model, [u for u in units if u.model == model.key])
     ]
-    predictions = pd.concat(tables, ignore_index=True)
-    return Gathered(run.save_predictions(predictions), notes, failures)
+    networks = pd.concat([*tables, *streamed], ignore_index=True)
+    findings = data.findings.assign(position=data.findings["position"].where(data.stored))
+    beside = predictions_beside(config, findings, data.folds, store, networks)
+    predictions = joined([networks.assign(kind=NETWORK), beside.rows])
+    notes = list(beside.notes)
+    if left := _missing_seeds(config, units):
+        notes.append(f"means over fewer seeds than configured, because units are missing: {left}")
+    return Gathered(run.save_predictions(predictions), notes, failures, list(beside.not_available))
+
+
+def _missing_seeds(config: Config, units: list[Unit]) -> str:
+    counts: dict[tuple[str, int], int] = {}
+    for unit in units:
+        counts[unit.model, unit.fold] = counts.get((unit.model, unit.fold), 0) + 1
+    return ", ".join(
+        f"{model} fold {fold} ({count} of {config.train.seeds})"
+        for (model, fold), count in counts.items()
+        if count < config.train.seeds
+    )
 
 
 def _model_tables(run: Run, model: ModelConfig, units: list[Unit]) -> list[pd.DataFrame]:

@@ -23,10 +23,12 @@ from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.patches.workers import Cluster, Processes, Workers
 from nodulenet.progress import Progress, Silent
+from nodulenet.training.comparison import check_beside
 from nodulenet.training.data import TrainingData, training_data
 from nodulenet.training.disk import disk_bytes, refuse_full_disk
 from nodulenet.training.gather import gather
-from nodulenet.training.run import Run, Unit, units_of
+from nodulenet.training.run import Run, Unit
+from nodulenet.training.selection import units_of
 from nodulenet.training.unit import Ended, Job, train_unit
 
 # What a worker process imports once; the backend it must start itself.
@@ -86,6 +88,7 @@ def train(
     run = Run.of(config)
     data = training_data(config, source, store, run)
     chosen = units_of(config, data.folds, folds, models)
+    check_beside(config, data.findings, data.folds)
     for note in (*source.findings.notes, *data.folds.notes, *data.targets.notes):
         progress.say(f"note: {note}")
     audit = _audited(config, data, store, progress)
@@ -132,6 +135,7 @@ def train(
             ],
             "units": len(finished),
             "units_left": len(every) - len(finished),
+            "not_available": gathered.not_available,
             "failures": failures,
         },
     )

@@ -24,7 +24,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from nodulenet import __version__
 from nodulenet.atomic import atomic_path, write_json
 from nodulenet.config.load import load_config, save_config
 from nodulenet.config.schema import Config
-from nodulenet.errors import ConfigError, RunError, UsageError
+from nodulenet.errors import ConfigError, RunError
 from nodulenet.patches.folds import Folds
 from nodulenet.versions import command_line, versions
 
@@ -75,43 +75,6 @@ class Unit:
             int(fold.removeprefix("fold-")),
             int(seed.removeprefix("seed-")),
         )
-
-
-def units_of(
-    config: Config,
-    folds: Folds,
-    only_folds: Sequence[int] | None = None,
-    models: Sequence[str] | None = None,
-) -> list[Unit]:
-    """The units of a run, fold by fold, so that an interrupted run has whole folds first.
-
-    Args:
-        config: its models and seeds.
-        folds: its folds.
-        only_folds: these alone. Defaults to all.
-        models: these alone. Defaults to all.
-
-    Raises:
-        UsageError: there is no such fold or model.
-    """
-    keys = [m.key for m in config.models]
-    for given, known, what in (
-        (only_folds, folds.folds, "fold"),
-        (models, keys, "model"),
-    ):
-        unknown = [g for g in given or () if g not in known]
-        if unknown:
-            raise UsageError(
-                f"train: there is no {what} {unknown[0]!r}; there are {', '.join(map(str, known))}"
-            )
-    return [
-        Unit(key, fold, seed)
-        for fold in folds.folds
-        if only_folds is None or fold in only_folds
-        for key in keys
-        if models is None or key in models
-        for seed in range(config.train.seeds)
-    ]
 
 
 class Run:
