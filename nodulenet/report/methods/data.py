@@ -45,7 +45,8 @@ def data(facts: MethodsFacts) -> Paragraph:
         if source.negatives_per_positive:
             sentences.append(
                 f"Of the negatives, {number(source.negatives_per_positive)} a positive were drawn "
-                f"at random."
+                f"at random"
+                f"{' for training; all were scored' if source.stream_rest else ''}."
             )
             claim["10"] = ""
         if source.leave_out_irrelevant:
@@ -126,7 +127,7 @@ def preprocessing(config: Config) -> Paragraph:
     sentences = [
         f"Each finding was represented by {_form(spec)} of {size} voxels ({order}) at {spacing} "
         f"{unit}, centred on its position and resampled by {_interpolation(spec)} from the {kind}.",
-        f"Places outside it got the value {spec.outside_hu:g}.",
+        f"Places outside it got {_beyond(config)}.",
     ]
     source = config.source
     hu = not isinstance(source, MedMnistSource) and not (
@@ -153,6 +154,15 @@ def preprocessing(config: Config) -> Paragraph:
             "12b": "",
         },
     )
+
+
+def _beyond(config: Config) -> str:
+    beyond = config.source.beyond if isinstance(config.source, PatchArchiveSource) else "fill"
+    return {
+        "fill": f"the value {config.patch.outside_hu:g}",
+        "edge": "the values of its outermost voxels",
+        "reflect": "those of its mirror image",
+    }[beyond]
 
 
 def _source_count(facts: MethodsFacts) -> int | None:
