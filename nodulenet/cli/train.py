@@ -54,7 +54,7 @@ def train(
     check_choice(settings, wanted_folds, wanted_models)
     open_store(settings)
     if dry_run:
-        from nodulenet.training.estimate import estimate_training  # type: ignore[import-untyped]
+        from nodulenet.training.estimate import estimate_training
 
         names = chosen_models(settings, wanted_models)
         chosen = [m for m in settings.models if m.key in names]
