@@ -58,6 +58,11 @@ def warn(text: str) -> None:
     typer.secho(f"warning: {text}", fg="yellow" if sys.stderr.isatty() else None, err=True)
 
 
+def alarm(text: str) -> None:
+    """One warning line that puts every result in doubt, red on a terminal."""
+    typer.secho(f"warning: {text}", fg="red" if sys.stderr.isatty() else None, err=True)
+
+
 def say(text: str) -> None:
     """One line for the reader."""
     typer.echo(text, err=True)

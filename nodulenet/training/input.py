@@ -120,26 +120,25 @@ class TrainingBatches(keras.utils.PyDataset):
         self,
         store: PatchStore,
         positions: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.float32],
         spec: PatchSpec,
         augment: Augmentation,
         *,
         batch_size: int,
         seed: int,
+        positive: npt.NDArray[np.bool_],
+        weights: npt.NDArray[np.float32] | None = None,
         negatives_per_positive: float | None = None,
+        balanced_batches: bool = False,
+        hard: Any = None,
     ) -> None:
-        """``positions`` index the store; ``labels`` (0, 1) belong to them.
-
-        With ``negatives_per_positive`` an epoch has all positives and so many negatives, drawn
-        anew every epoch; else it has all findings.
-        """
         super().__init__(workers=1)
         self._store, self._spec = store, spec
-        self._positions, self._labels = positions, labels
+        self._positions, self._targets = positions, targets
         self._batch_size, self._seed = batch_size, seed
-        self.class_weight: dict[int, float] | None = None
+        self.weights = weights
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
-        self._positives, self._negatives = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+        self._positives, self._negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
         if negatives_per_positive is None:
             self._drawn = len(self._negatives)
         else:
@@ -165,8 +164,11 @@ class TrainingBatches(keras.utils.PyDataset):
             self._order = (epoch, rows)
         return self._order[1]
 
+    def rows(self, epoch: int, index: int) -> npt.NDArray[np.int64]:
+        return self.order(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
+
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
-        rows = self.order(self.epoch)[index * self._batch_size : (index + 1) * self._batch_size]
+        rows = self.rows(self.epoch, index)
         self._transform.set_random_state(seed=child_seed(self._seed, "augment", self.epoch, index))
         inputs = to_inputs(
             self._store.patches(self._positions[rows]),
@@ -174,12 +176,13 @@ class TrainingBatches(keras.utils.PyDataset):
             self._spec,
             self._store.values,
         )
-        labels = self._labels[rows]
-        targets = np.eye(2, dtype=np.float32)[labels]
-        if self.class_weight is None:
-            return inputs, targets
-        weights = np.array([self.class_weight[int(label)] for label in labels], dtype=np.float32)
-        return inputs, targets, weights
+        if self.weights is None:
+            return inputs, self._targets[rows]
+        return inputs, self._targets[rows], self.weights[rows]
+
+
+def model_inputs(stored: Any, spec: PatchSpec, values: Values) -> npt.NDArray[np.float32]:
+    return to_inputs(stored, scoring_transform(spec), spec, values)
 
 
 def predict(
@@ -191,7 +194,7 @@ def predict(
         np.asarray(model.predict_on_batch(inputs[i : i + batch_size]))
         for i in range(0, len(inputs), batch_size)
     ]
-    return np.concatenate(outputs)[:, -1].astype(np.float32)
+    return np.concatenate(outputs).astype(np.float32)
 
 
 def score(
@@ -200,6 +203,7 @@ def score(
     positions: npt.NDArray[np.int64],
     spec: PatchSpec,
     *,
+    poses: int = 1,
     chunk: int = 256,
 ) -> npt.NDArray[np.float32]:
     """Probabilities of stored patches, in pieces so that memory stays flat: float32 (n,)."""
@@ -211,4 +215,4 @@ def score(
         )
         for i in range(0, len(positions), chunk)
     ]
-    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.float32)
+    return np.concatenate(pieces) if pieces else np.empty((0, 2), dtype=np.float32)

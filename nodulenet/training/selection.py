@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from nodulenet.config.schema import Config, FoldsConfig
 from nodulenet.errors import UsageError
+from nodulenet.patches.folds import Folds
+from nodulenet.training.run import Unit
 
 _SUBSETS = 10
 
@@ -73,3 +75,29 @@ def _expected_folds(folds: FoldsConfig) -> list[int] | None:
     if folds.kind in ("luna16", "luna16_grouped"):
         return list(range(_SUBSETS // folds.subsets_per_fold))
     return [0] if folds.kind in ("holdout", "dates") else None
+
+
+def units_of(
+    config: Config,
+    folds: Folds,
+    only_folds: Sequence[int] | None = None,
+    models: Sequence[str] | None = None,
+) -> list[Unit]:
+    """The units of a run, fold by fold, so that an interrupted run has whole folds first.
+
+    Args:
+        config: its models and seeds.
+        folds: its folds.
+        only_folds: these alone. Defaults to all.
+        models: these alone. Defaults to all.
+
+    Raises:
+        UsageError: there is no such fold or model.
+    """
+    names = chosen_models(config, models)
+    return [
+        Unit(name, fold, seed)
+        for fold in chosen_folds(folds.folds, only_folds)
+        for name in names
+        for seed in range(config.train.seeds)
+    ]

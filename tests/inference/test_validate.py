@@ -21,7 +21,7 @@ from nodulenet.config.schema import Config
 from nodulenet.errors import BundleError, ConfigError, DataError, RunError, UsageError
 from nodulenet.inference.bundle import Bundle, _who_took_part
 from nodulenet.inference.classify import classify
-from nodulenet.inference.identities import shared_identities
+from nodulenet.training.identities import shared_identities
 from nodulenet.inference.validate import _by_fold, _split, validate, validation_config
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values

@@ -348,19 +348,19 @@ def test_a_stopped_command_loses_what_was_in_flight_and_no_more(
 
 
 def test_little_work_stays_in_this_process(luna: dict[str, Any]) -> None:
-    units = [room._Unit("a", ("f",) * 40, np.zeros((40, 3)), Path("a")) for _ in range(900)]
-    assert isinstance(room._chosen_workers(units[:20]), InPlace)
+    units = [room.Unit("a", ("f",) * 40, np.zeros((40, 3)), Path("a")) for _ in range(900)]
+    assert isinstance(room.chosen_workers(units[:20]), InPlace)
     if room.usable_cpus() > 1:
-        assert isinstance(room._chosen_workers(units), Processes)
+        assert isinstance(room.chosen_workers(units), Processes)
 
 
 def test_a_worker_that_cannot_help_says_so(luna: dict[str, Any], tmp_path: Path) -> None:
     config = Config.model_validate(luna)
-    unit = room._Unit("a", ("f",), np.zeros((1, 3)), Path("a"))
-    job = room._Job(tmp_path / "not shared", config.patch, room.Values())
+    unit = room.Unit("a", ("f",), np.zeros((1, 3)), Path("a"))
+    job = room.Job(tmp_path / "not shared", config.patch, room.Values())
     with pytest.raises(SetupError, match=r"worker .*: does not see the store .*not shared"):
         room._make_unit(job, unit)
-    old = room._Job(tmp_path, config.patch, room.Values(), version="0.0.1")
+    old = room.Job(tmp_path, config.patch, room.Values(), version="0.0.1")
     with pytest.raises(SetupError, match=r"but 0\.0\.1 asks for the work; install the same"):
         room._make_unit(old, unit)
 

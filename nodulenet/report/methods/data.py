@@ -16,10 +16,10 @@ from nodulenet.config.schema import (
     PointsSource,
 )
 from nodulenet.ct.windows import resolve_windows
-from nodulenet.inference.identities import has_patient_ids
 from nodulenet.report.methods.facts import MethodsFacts
 from nodulenet.report.methods.paragraph import Paragraph
 from nodulenet.report.methods.words import cohort, count, listed, number
+from nodulenet.training.identities import has_patient_ids
 
 _SOURCES = {
     "luna16": "scans and tables in the layout of the LUNA16 challenge",
@@ -91,8 +91,9 @@ def data(facts: MethodsFacts) -> Paragraph:
     )
 
 
-def reference_standard(config: Config) -> Paragraph:
-    """What the label means, and which values of the source give it."""
+def reference_standard(facts: MethodsFacts) -> Paragraph:
+    """What the label means, which values of the source give it, and what it rests on."""
+    config = facts.config
     meaning = MEANINGS[config.label_meaning]
     sentences = [
         f"The model gives the probability {meaning.probability_of}.",
@@ -102,6 +103,10 @@ def reference_standard(config: Config) -> Paragraph:
     if config.label_rule is not None:
         sentences.append(_rule(config.label_rule))
         claim["10"] = ""
+    basis = (facts.metrics.get("label") or {}).get("basis")
+    if basis:
+        named = listed(f"{what} ({count(findings)})" for what, findings in basis.items())
+        sentences.append(f"The labels of the evaluated findings rest on: {named}.")
     return Paragraph(
         "Reference standard",
         tuple(sentences),
