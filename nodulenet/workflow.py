@@ -89,12 +89,13 @@ def run(
     prepared = _prepare(config, jobs, scheduler, progress)
     stages.begin("audit: patients, series and patches that would leak")
     audit_once(config, prepared.store, progress)
-    names = ", ".join(chosen_models(config, models))
-    stages.begin(f"train: {names} on the same folds, from a fresh start each")
+    count = len(chosen_models(config, models))
+    what = f"{count} models on the same folds" if count > 1 else "every fold"
+    stages.begin(f"train: {what}, from a fresh start each")
     trained = train_and_bundle(
         config, folds=folds, models=models, jobs=jobs, scheduler=scheduler, progress=progress
     )
-    stages.begin("evaluate: out-of-fold predictions, against each other and against size")
+    stages.begin("evaluate: what was predicted out of fold, and size alone beside it")
     failures = [*prepared.failures, *trained.failures]
     report = evaluate_once(trained.run, progress)
     return WorkflowResult(trained.run.path, report, failures, trained.made, trained.reused)
@@ -149,11 +150,16 @@ def audit_once(config: Config, store: PatchStore, progress: Progress) -> list[di
         with atomic_path(config.run / STORE_PAIRS) as temporary:
             audit.pairs.to_csv(temporary, index=False)
         write_json(file, {"patches": identity, "nodulenet": __version__, "checks": checks})
-    for check in checks:
-        mark = "" if check["ok"] else "warning: "
-        progress.say(f"{mark}{check['found']}")
-    if not all(check["ok"] for check in checks):
-        progress.say(f"the pairs: {config.run / STORE_PAIRS}")
+    found = [check for check in checks if not check["ok"]]
+    for check in found:
+        progress.say(f"warning: {check['found']}")
+    leaks = sum(bool(check["leak"]) for check in found)
+    summary = (
+        f"{leaks} of {len(checks)} checks found what patients share"
+        if leaks
+        else (f"{len(checks)} checks: nothing that two patients share")
+    )
+    progress.say(f"{summary}; {file}")
     return checks
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -53,7 +54,7 @@ def test_a_second_call_does_nothing_twice_and_a_changed_question_is_answered(
         "[4/5] train",
         "[5/5] evaluate",
     ]
-    audited = [line for line in heard.lines if "no series belongs to two patients" in line]
+    audited = [line for line in heard.lines if "checks: nothing that two patients share" in line]
     assert audited
     assert (moved.run / "store_audit_pairs.csv").is_file()
     before = times(moved.run)
@@ -63,18 +64,82 @@ def test_a_second_call_does_nothing_twice_and_a_changed_question_is_answered(
     assert again.report.notes == first.report.notes
     assert any(line.startswith("nothing has changed") for line in second.lines)
     assert [line for line in second.lines if line in audited] == audited
+
+
+def test_the_report_is_made_again_when_the_question_or_the_predictions_change(
+    moved: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Run] = []
+
+    def report_on_run(run: Run) -> Any:
+        made.append(run)
+        # As the true one does: what was recorded of an earlier report is gone.
+        run.record("evaluate", {"report": "report.html", "failures": []})
+        return SimpleNamespace(notes=["a note"])
+
+    monkeypatch.setattr("nodulenet.report.run.report_on_run", report_on_run)
+    run = Run(moved.run, moved)
+
+    def reports_made(run: Run) -> int:
+        before = len(made)
+        assert workflow.evaluate_once(run, Silent()).notes == ["a note"]
+        return len(made) - before
+
+    assert [reports_made(run), reports_made(run)] == [1, 0]
     evaluate = moved.evaluate.model_copy(update={"level": 0.8})
-    run = Run(moved.run, moved.model_copy(update={"evaluate": evaluate}))
-    other = workflow.evaluate_once(run, Silent())
-    assert other.metrics["settings"]["level"] == 0.8
-    # Predictions that somebody turned are other predictions.
+    other = Run(moved.run, moved.model_copy(update={"evaluate": evaluate}))
+    assert [reports_made(other), reports_made(other)] == [1, 0]
     file = moved.run / "predictions.csv"
     table = pd.read_csv(file)
     table.assign(probability=1 - table["probability"]).to_csv(file, index=False)
-    turned = workflow.evaluate_once(run, Silent())
-    name = next(iter(other.metrics["models"]))
-    aucs = [r.metrics["models"][name]["pooled"]["auc"]["value"] for r in (other, turned)]
-    assert sum(aucs) == pytest.approx(1)
+    assert [reports_made(other), reports_made(other)] == [1, 0]
+    # `nodulenet evaluate` by hand, perhaps with other settings, leaves its own report.
+    report_on_run(other)
+    assert reports_made(other) == 1
+    (moved.run / "report.html").unlink()
+    assert reports_made(other) == 1
+
+
+def test_failures_of_all_steps_come_together_and_options_go_where_they_belong(
+    small_tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, dict[str, Any]] = {}
+
+    def fake_prepare(config: Config, **options: Any) -> Any:
+        given["prepare"] = options
+        failures = [{"what": "scan 1", "error": "gone"}]
+        return SimpleNamespace(store=[1, 2], warnings=["odd"], made=1, reused=0, failures=failures)
+
+    def fake_train(config: Config, **options: Any) -> Any:
+        given["train"] = options
+        failures = [{"what": "unit v1 fold 0", "error": "nan"}]
+        return SimpleNamespace(run=Run(config.run, config), failures=failures, made=2, reused=3)
+
+    monkeypatch.setattr("nodulenet.patches.prepare.prepare", fake_prepare)
+    monkeypatch.setattr(workflow, "audit_once", lambda *_: [])
+    monkeypatch.setattr(workflow, "train_and_bundle", fake_train)
+    monkeypatch.setattr(workflow, "evaluate_once", lambda *_: "report")
+    source = {"kind": "patches", "archive": "a.npz", "table": "t.csv"}
+    config = Config.model_validate(
+        small_tree | {"run": str(tmp_path), "source": source, "folds": {"kind": "grouped"}}
+    )
+    heard = Heard()
+    result = workflow.run(
+        config, folds=[0], models=["squeezenodule_v1"], scheduler="tcp://h:1", progress=heard
+    )
+    assert [f["what"] for f in result.failures] == ["scan 1", "unit v1 fold 0"]
+    assert (result.made, result.reused, result.run) == (2, 3, tmp_path)
+    assert [line[:5] for line in heard.lines if line.startswith("[")] == [
+        "[1/4]",
+        "[2/4]",
+        "[3/4]",
+        "[4/4]",
+    ]
+    assert "warning: odd" in heard.lines
+    # Patches that are cut already are nothing for a cluster.
+    assert given["prepare"] == {"progress": heard, "jobs": None, "scheduler": None}
+    assert given["train"]["scheduler"] == "tcp://h:1"
+    assert (given["train"]["folds"], given["train"]["models"]) == ([0], ["squeezenodule_v1"])
 
 
 def test_a_damaged_store_audit_is_made_again(moved: Config) -> None:

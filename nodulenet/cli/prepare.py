@@ -40,10 +40,13 @@ def prepare(
         )
     from nodulenet.cli.terminal import end, make_progress, say, warn
     from nodulenet.config.load import load_config
+    from nodulenet.patches.check import check_config
     from nodulenet.patches.prepare import prepare as prepare_store
     from nodulenet.phantom.for_config import ensure_phantom
 
     settings = load_config(config, overrides or [])
+    # Before a phantom is generated, which takes its time.
+    check_config(settings)
     progress = make_progress()
     ensure_phantom(settings, progress=progress)
     if dry_run:

@@ -177,19 +177,22 @@ class _LiveProgress:
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        # The note gives way where the terminal is narrow.
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
         )
-        with Bars(*columns, console=self._console) as bars:
+        with Bars(*columns, console=self._console, expand=True) as bars:
             identity = bars.add_task(title, total=total, note="")
 
             class Live:
