@@ -9,6 +9,7 @@ import typer
 from nodulenet.cli.arguments import (
     ConfigArgument,
     FoldsOption,
+    JsonOption,
     ModelsOption,
     OverridesArgument,
     SchedulerOption,
@@ -31,6 +32,7 @@ def train(
         bool,
         typer.Option("--dry-run", help="Print what it would take, by a few timed steps; no more."),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train every model on every fold; finished units are not repeated. Needs `prepare` before.
 
@@ -47,6 +49,8 @@ def train(
     # What is wrong is told before TensorFlow is imported, which takes ten seconds.
     if jobs is not None and scheduler is not None:
         raise UsageError("train: --jobs is for this machine, --scheduler for a cluster; give one")
+    if as_json and not dry_run:
+        raise UsageError("train: --json belongs to --dry-run")
     settings = load_config(config, overrides or [])
     check_config(settings)
     wanted_folds = whole_numbers(folds, "--folds", "0,3")
@@ -54,11 +58,13 @@ def train(
     check_choice(settings, wanted_folds, wanted_models)
     open_store(settings)
     if dry_run:
+        from nodulenet.cli.estimate import show_estimate
         from nodulenet.training.estimate import estimate_training
 
         names = chosen_models(settings, wanted_models)
         chosen = [m for m in settings.models if m.key in names]
-        typer.echo(str(estimate_training(settings.model_copy(update={"models": chosen}))))
+        estimate = estimate_training(settings.model_copy(update={"models": chosen}))
+        show_estimate(estimate.lines(), estimate.to_dict(), as_json=as_json)
         return
     trained = train_and_bundle(
         settings,

@@ -178,7 +178,7 @@ def estimate_preparation(
         patches_left=left,
         streamed=len(streamed),
         disk_bytes=store_bytes(spec, left, len(present)),
-        free_bytes=free_bytes(config),
+        free_bytes=free_bytes(config.store_path),
         memory_bytes=memory,
         processes=jobs,
         prepare_s=prepare_s,

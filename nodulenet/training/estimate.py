@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nodulenet.amounts import bytes_text, duration_text
+from nodulenet.amounts import bytes_text, count_text, duration_text
 from nodulenet.config.schema import Config, ModelConfig
 from nodulenet.patches.check import check_config
 from nodulenet.patches.disk_space import free_bytes
@@ -35,7 +35,7 @@ class ModelEstimate:
         units: folds x seeds.
         parameters: of one network.
         patches_per_s: of training, measured.
-        hours: of all its units, one after the other.
+        seconds: of all its units, one after the other.
         disk_bytes: of its finished units.
     """
 
@@ -43,7 +43,7 @@ class ModelEstimate:
     units: int
     parameters: int
     patches_per_s: float
-    hours: float
+    seconds: float
     disk_bytes: int
 
 
@@ -54,16 +54,14 @@ class TrainingEstimate:
     Attributes:
         patches: of one epoch of the first fold.
         models: one each.
-        hours: of all.
         disk_bytes: what all units leave, and the largest state of one in flight.
         free_bytes: where the run goes.
         memory_bytes: the most that this process has had so far, steps included.
-        streamed: candidates that are read from their scans when they are scored; not in the hours.
+        streamed: candidates that are read from their scans when they are scored; not in the time.
     """
 
     patches: int
     models: Sequence[ModelEstimate]
-    hours: float
     disk_bytes: int
     free_bytes: int
     memory_bytes: int
@@ -73,25 +71,31 @@ class TrainingEstimate:
         """For JSON."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        """Lines for a reader."""
-        lines = [
-            f"{m.model}: {m.units} units of {m.parameters:,} parameters, {m.patches_per_s:.0f} "
-            f"patches/s, {duration_text(3600 * m.hours)}"
+    def lines(self) -> list[tuple[str, str]]:
+        """For people: what, and how much."""
+        result = [
+            (
+                m.model,
+                f"{count_text(m.units, 'unit')} of {m.parameters:,} parameters, "
+                f"{m.patches_per_s:.0f} patches/s, {duration_text(m.seconds)}",
+            )
             for m in self.models
         ]
-        lines += [
-            f"patches an epoch: {self.patches:,}",
-            f"time: {duration_text(3600 * self.hours)} on this machine, units one after the other",
-            f"disk: {bytes_text(self.disk_bytes)} of {bytes_text(self.free_bytes)} free",
-            f"memory: {bytes_text(self.memory_bytes)}",
+        result += [
+            ("patches", f"{self.patches:,} an epoch of the first fold"),
+            ("disk", f"{bytes_text(self.disk_bytes)} to write, {bytes_text(self.free_bytes)} free"),
+            ("memory", f"about {bytes_text(self.memory_bytes)} a process"),
+            (
+                "time",
+                f"{duration_text(sum(m.seconds for m in self.models))}, units one after the other "
+                f"on this machine (measured on {TIMED_STEPS} steps a model)",
+            ),
         ]
         if self.streamed:
-            lines.append(
-                f"streamed when scored: {self.streamed:,} candidates, whose reading is not in the "
-                f"time"
+            result.append(
+                ("streamed", f"{self.streamed:,}, read when scored; not in the time of training")
             )
-        return "\n".join(lines)
+        return result
 
 
 def estimate_training(config: Config) -> TrainingEstimate:
@@ -120,7 +124,6 @@ def estimate_training(config: Config) -> TrainingEstimate:
     return TrainingEstimate(
         patches=patches,
         models=models,
-        hours=sum(m.hours for m in models),
         disk_bytes=disk,
         free_bytes=free_bytes(config.run),
         memory_bytes=_peak_memory(),
@@ -155,7 +158,7 @@ def _estimate(
         units=len(units),
         parameters=int(model.count_params()),
         patches_per_s=speed,
-        hours=len(units) * epochs * patches / speed / 3600,
+        seconds=len(units) * epochs * patches / speed,
         disk_bytes=disk_bytes(config, units),
     )
 

@@ -58,7 +58,9 @@ def gather(
     networks = pd.concat([*tables, *streamed], ignore_index=True)
     findings = data.findings.assign(position=data.findings["position"].where(data.stored))
     beside = predictions_beside(config, findings, data.folds, store, networks)
-    predictions = joined([networks.assign(kind=NETWORK), beside.rows])
+    # With --folds the others have no networks to be compared with yet.
+    rows = beside.rows[beside.rows["fold"].isin(set(networks["fold"]))]
+    predictions = joined([networks.assign(kind=NETWORK), rows])
     notes = list(beside.notes)
     if left := _missing_seeds(config, units):
         notes.append(f"means over fewer seeds than configured, because units are missing: {left}")

@@ -21,12 +21,12 @@ from nodulenet.config.schema import Config
 from nodulenet.errors import BundleError, ConfigError, DataError, RunError, UsageError
 from nodulenet.inference.bundle import Bundle, _who_took_part
 from nodulenet.inference.classify import classify
-from nodulenet.training.identities import shared_identities
 from nodulenet.inference.validate import _by_fold, _split, validate, validation_config
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.phantom import generate_phantom
 from nodulenet.progress import Silent
+from nodulenet.training.identities import shared_identities
 from nodulenet.training.run import Run
 
 POINT = ["x_lps_mm", "y_lps_mm", "z_lps_mm"]

@@ -31,6 +31,11 @@ def changed(tree: dict[str, Any], folder: Path, **train: Any) -> Config:
     return Config.model_validate(new)
 
 
+def networks(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Without the baselines that stand beside."""
+    return predictions[predictions["kind"] == "network"]
+
+
 def fake_unit(job: Job, unit: Unit) -> Ended:
     """Ends at once, with predictions of chance."""
     data = TrainingData.load(job.run, 1)
@@ -71,7 +76,9 @@ def test_the_run_holds_what_it_should(small_run: Run) -> None:
 def test_every_finding_is_predicted_once_outside_by_a_model_that_did_not_see_its_patient(
     small_run: Run,
 ) -> None:
-    predictions = pd.read_csv(small_run.path / "predictions.csv", dtype={"patient_id": str})
+    predictions = networks(
+        pd.read_csv(small_run.path / "predictions.csv", dtype={"patient_id": str})
+    )
     folds = pd.read_csv(small_run.path / "folds.csv", dtype={"patient_id": str})
     outer = predictions[predictions["split"] == "outer"]
     assert sorted(outer["finding_id"]) == sorted(folds["finding_id"])
@@ -86,7 +93,7 @@ def test_every_finding_is_predicted_once_outside_by_a_model_that_did_not_see_its
 
 
 def test_metrics_equal_scikit_learn_on_the_written_predictions(small_run: Run) -> None:
-    predictions = pd.read_csv(small_run.path / "predictions.csv")
+    predictions = networks(pd.read_csv(small_run.path / "predictions.csv"))
     metrics = json.loads((small_run.path / "metrics.json").read_text())
     outer = predictions[predictions["split"] == "outer"]
     expected = roc_auc_score(outer["label"], outer["probability"])
@@ -103,7 +110,7 @@ def test_metrics_equal_scikit_learn_on_the_written_predictions(small_run: Run) -
 def test_without_a_monitor_the_last_epoch_is_kept_and_nobody_is_set_aside_for_it(
     small_run: Run,
 ) -> None:
-    predictions = pd.read_csv(small_run.path / "predictions.csv")
+    predictions = networks(pd.read_csv(small_run.path / "predictions.csv"))
     folds = pd.read_csv(small_run.path / "folds.csv")
     assert "stop_of" not in folds.columns
     for fold, history in small_run.histories(["squeezenodule_v1"])["squeezenodule_v1"].items():
@@ -151,7 +158,7 @@ def test_unknown_folds_and_models_are_refused(small_run: Run, small_tree: dict[s
     config = Config.model_validate(small_tree)
     with pytest.raises(UsageError, match="there is no fold 7; there are 0, 1"):
         kfold.train(config, folds=[7])
-    with pytest.raises(UsageError, match="there is no model 'v9'; there are squeezenodule_v1"):
+    with pytest.raises(UsageError, match="has no 'v9'; it has squeezenodule_v1"):
         kfold.train(config, models=["v9"])
     with pytest.raises(UsageError, match=r"--jobs 2 needs train\.threads"):
         kfold.train(config, jobs=2)
@@ -306,7 +313,8 @@ def test_repeated_folds_are_trained_audited_and_reported(small_run: Run, tmp_pat
     trained = kfold.train(Config.model_validate(tree))
     assert trained.audit.patients_ok
     assert trained.folds.folds == [0, 1, 2, 3]
-    outer = trained.predictions[trained.predictions["split"] == "outer"]
+    rows = networks(trained.predictions)
+    outer = rows[rows["split"] == "outer"]
     assert outer["finding_id"].value_counts().eq(2).all()
     assert audit_run(trained.run).patients_ok
     report = report_on_run(trained.run)
