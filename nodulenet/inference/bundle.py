@@ -139,21 +139,18 @@ class Bundle:
         self, stored: npt.NDArray[np.int16], key: str | None = None
     ) -> npt.NDArray[np.float64]:
         """Raw probabilities of every fold for stored patches, means of its seeds: (folds, n)."""
-        from nodulenet.training.input import predict, scoring_transform, to_inputs, untracked_meta
+        from nodulenet.training.input import model_inputs, predict
         from nodulenet.training.targets import positive_probability
 
         chosen = self.model(key)
         models = self._load(chosen)
         folds = np.array(chosen.folds)
-        transform = scoring_transform(self.spec)
         answers = np.empty((len(models), len(stored)), dtype=np.float64)
-        with untracked_meta():
-            for start in range(0, len(stored), _CHUNK):
-                piece = stored[start : start + _CHUNK]
-                inputs = to_inputs(piece, transform, self.spec, self.values)
-                for answer, model in zip(answers, models, strict=True):
-                    outputs = predict(model, inputs)
-                    answer[start : start + _CHUNK] = positive_probability(outputs, self.target)
+        for start in range(0, len(stored), _CHUNK):
+            inputs = model_inputs(stored[start : start + _CHUNK], self.spec, self.values)
+            for answer, model in zip(answers, models, strict=True):
+                outputs = predict(model, inputs)
+                answer[start : start + _CHUNK] = positive_probability(outputs, self.target)
         return np.stack([answers[folds == fold].mean(axis=0) for fold in dict.fromkeys(folds)])
 
     def _load(self, model: BundledModel) -> list[Any]:

@@ -19,7 +19,8 @@ from nodulenet.training import checkpoint
 from nodulenet.training.backend import keras
 from nodulenet.training.checkpoint import Progression
 from nodulenet.training.data import TrainingData
-from nodulenet.training.epochs import (
+from nodulenet.training.epoch import EpochOrder
+from nodulenet.training.epoch_keeper import (
     EpochKeeper,
     Judged,
     Place,
@@ -82,14 +83,20 @@ def fit(
         _tell_start(folder, sum(rounds_of(train)), sum(batches.counts))
         write_history(place, progression)
         keeper = EpochKeeper(batches, judged, train, place, progression, ids, end=begin + epochs)
-        model.fit(
-            batches,
-            initial_epoch=progression.epochs,
-            epochs=begin + epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[keeper],
-        )
+        batches.epoch = progression.epochs
+        try:
+            model.fit(
+                batches,
+                initial_epoch=progression.epochs,
+                epochs=begin + epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[keeper],
+            )
+        except Exception:
+            if batches.failure is not None:  # which TensorFlow hides in an error of its own
+                raise batches.failure from None
+            raise
     checkpoint.assign(model.weights, progression.best_weights)
     return progression
 
@@ -122,27 +129,28 @@ def unit_batches(
 ) -> TrainingBatches:
     """The batches of a unit; ``hard`` are those of its ``rows`` that are hard negatives."""
     train, targets = config.train, data.targets
-    options: dict[str, Any] = {}
+    values, positive = targets.values[rows], targets.positive[rows]
+    drawing: dict[str, Any] = {
+        "batch_size": train.batch_size,
+        "seed": seed,
+        "negatives_per_positive": train.negatives_per_positive,
+        "balanced_batches": train.balanced_batches,
+    }
     if hard is not None and train.hard_negatives is not None:
-        options["hard"] = (hard, train.hard_negatives.share)
-    batches = TrainingBatches(
+        drawing["hard"] = (hard, train.hard_negatives.share)
+    weights = None
+    if train.class_weight is not None and not train.balanced_batches:
+        weights = balancing_weights(values, positive, EpochOrder(positive, **drawing).counts)
+    return TrainingBatches(
         store,
         data.findings["position"].to_numpy()[rows],
-        targets.values[rows],
+        values,
         config.patch,
         train.augment,
-        batch_size=train.batch_size,
-        seed=seed,
-        positive=targets.positive[rows],
-        negatives_per_positive=train.negatives_per_positive,
-        balanced_batches=train.balanced_batches,
-        **options,
+        positive=positive,
+        weights=weights,
+        **drawing,
     )
-    if train.class_weight is not None and not train.balanced_batches:
-        batches.weights = balancing_weights(
-            targets.values[rows], targets.positive[rows], batches.counts
-        )
-    return batches
 
 
 def compile_model(model: Any, batches: TrainingBatches, config: Config, epochs: int) -> None:

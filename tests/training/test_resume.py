@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from nodulenet.config.schema import Config
-from nodulenet.training import epochs, kfold
+from nodulenet.training import epoch_keeper, kfold
 from nodulenet.training.run import Unit
 
 Tree = Callable[..., dict[str, Any]]
@@ -117,7 +117,7 @@ def test_stopped_by_hand_it_goes_on_after_its_last_epoch(
     )
     config = Config.model_validate(tree_of(tmp_path / "run", train=train))
     begun: list[int] = []
-    real = epochs.EpochKeeper.on_epoch_begin
+    real = epoch_keeper.EpochKeeper.on_epoch_begin
 
     def interrupted(self: Any, epoch: int, logs: Any = None) -> None:
         begun.append(epoch)
@@ -125,7 +125,7 @@ def test_stopped_by_hand_it_goes_on_after_its_last_epoch(
             raise KeyboardInterrupt
         real(self, epoch, logs)
 
-    monkeypatch.setattr(epochs.EpochKeeper, "on_epoch_begin", interrupted)
+    monkeypatch.setattr(epoch_keeper.EpochKeeper, "on_epoch_begin", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kfold.train(config, folds=[0])
     done = kfold.train(config, folds=[0])

@@ -20,15 +20,15 @@ SCRIPT = """
 import sys
 import keras
 from nodulenet.config.load import load_config
-from nodulenet.training import epochs, kfold
+from nodulenet.training import epoch_keeper, kfold
 assert keras.backend.backend() == sys.argv[2]
-real, begun = epochs.EpochKeeper.on_epoch_begin, []
+real, begun = epoch_keeper.EpochKeeper.on_epoch_begin, []
 def interrupted(self, epoch, logs=None):
     begun.append(epoch)
     if begun == [0, 1, 2]:
         raise KeyboardInterrupt
     real(self, epoch, logs)
-epochs.EpochKeeper.on_epoch_begin = interrupted
+epoch_keeper.EpochKeeper.on_epoch_begin = interrupted
 try:
     kfold.train(load_config(sys.argv[1]), folds=[0])
 except KeyboardInterrupt:
