@@ -251,8 +251,9 @@ def _judge(
 
     rows = parts.stop if len(parts.stop) else parts.inner
     rows = rows[data.stored[rows]]
-    positions = data.findings["position"].to_numpy()[rows]
-    labels = data.findings["label"].to_numpy(dtype=np.int64)[rows]
+    judged = data.findings.iloc[rows]
+    positions = judged["position"].to_numpy()
+    labels = judged["label"].to_numpy(dtype=np.int64)
     spec, target = config.patch, config.target
     if len(rows) * np.prod(spec.input_shape) * 4 > _KEPT_BYTES:
         return lambda model: positive_probability(
