@@ -231,7 +231,7 @@ def _identity_of_results(run: Run) -> str:
         name: {k: v for k, v in stage.items() if k not in ("ended", "command")}
         for name, stage in stages.items()
     }
-    names = ("predictions.csv", "folds.csv", "findings.csv")
+    names = ("predictions.csv", "folds.csv", "findings.csv", "outer_scorings.csv")
     files = {n: file_hash(run.path / n) for n in names if (run.path / n).is_file()}
     settings = run.config.model_dump(mode="json", exclude={"run", "store"})
     text = json.dumps([__version__, manifest.get("versions"), facts, files, settings])

@@ -18,22 +18,16 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from nodulenet.cli import terminal
 from nodulenet.cli.main import app
+from nodulenet.config.schema import EvaluateConfig
 from nodulenet.errors import NoduleNetError
+from nodulenet.evaluation.summary import summarize
 from nodulenet.workflow import WorkflowResult
-
-METRICS = {
-    "data": {"findings": 4, "positives": 2, "patients": 4, "folds": [0, 1], "held_out": "said"},
-    "settings": {"level": 0.95, "specificity": 0.9},
-    "models": {},
-    "size_only": {"available": False, "why": "no diameters"},
-    "comparisons": [],
-    "notes": [],
-}
 
 
 class Asked:
@@ -134,11 +128,18 @@ def test_jobs_below_one_are_refused(asked: Asked) -> None:
     assert call("train", "demo", "--jobs", "0")[0] == 2
 
 
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Any]:
+    rows = [(f"{i}", f"{i}", i % 2, "m", "outer", i % 2, 0.1 * (i % 7)) for i in range(20)]
+    names = ["finding_id", "patient_id", "fold", "model", "split", "label", "probability"]
+    return summarize(pd.DataFrame(rows, columns=names), EvaluateConfig(bootstraps=100), seed=0)
+
+
 @pytest.mark.parametrize("failures", [[], [{"what": "scan 1.2.3", "error": "is not there"}]])
 def test_run_prints_the_table_and_lists_failures(
-    monkeypatch: pytest.MonkeyPatch, failures: list[dict[str, str]]
+    monkeypatch: pytest.MonkeyPatch, metrics: dict[str, Any], failures: list[dict[str, str]]
 ) -> None:
-    report = SimpleNamespace(path=Path("r/report.html"), metrics=METRICS, notes=["a note"])
+    report = SimpleNamespace(path=Path("r/report.html"), metrics=metrics, notes=["a note"])
     given: dict[str, Any] = {}
 
     def fake(config: Any, **options: Any) -> WorkflowResult:
@@ -146,23 +147,14 @@ def test_run_prints_the_table_and_lists_failures(
         return WorkflowResult(config.run, report, failures, 1, 0)  # type: ignore[arg-type]
 
     monkeypatch.setattr("nodulenet.workflow.run", fake)
-    METRICS["models"] = {"m": _model()}
     code, stdout, stderr = call("run", "demo", "--folds", "0,3", "--jobs", "2")
     assert code == (4 if failures else 0)
-    assert "Out-of-fold results: 4 findings" in stdout
+    assert "Out-of-fold results: 20 findings" in stdout
     assert "warning: a note" in stderr
     assert "report: r/report.html" in stderr
     assert ("error: scan 1.2.3: is not there" in stderr) == bool(failures)
     given.pop("progress")
     assert given == {"folds": [0, 3], "models": None, "jobs": 2, "scheduler": None}
-
-
-def _model() -> dict[str, Any]:
-    return {
-        "pooled": {"auc": None, "brier": None, "sensitivity_at_specificity": None},
-        "over_folds": {"auc_mean": None},
-        "froc": None,
-    }
 
 
 # The verb with a training that takes for ever, as it would run in this process.
