@@ -195,3 +195,100 @@ def test_a_column_that_is_called_part_is_not_taken_for_a_published_split(tmp_pat
     nothing.to_csv(tmp_path / "folds.csv", index=False)
     with pytest.raises(FoldsError, match="holds out no finding"):
         make_folds(table, few(kind="file", path=tmp_path / "folds.csv"), seed=0)
+
+
+def test_a_stopping_part_and_rotating_inner_pieces_are_disjoint_and_read_back(
+    tmp_path: Path,
+) -> None:
+    table = findings(120)
+    folds = make_folds(table, few(count=3, stop_fraction=0.15), seed=2, stopping=True, pieces=3)
+    assert list(folds.trainings()) == [(f, p) for f in range(3) for p in range(3)]
+    for fold in folds.folds:
+        pieces = []
+        for piece in range(3):
+            parts = folds.parts(fold, piece)
+            sides = [patients_of(folds, rows) for rows in vars(parts).values()]
+            assert all(sides)
+            assert len(set.union(*sides)) == sum(map(len, sides)) == 120
+            assert len(sides[1]) == pytest.approx(0.15 * 80, abs=4)
+            pieces.append(sides[2])
+        assert not pieces[0] & pieces[1]
+        assert not pieces[1] & pieces[2]
+    folds.save(tmp_path / "folds.csv")
+    settings = few(kind="file", path=tmp_path / "folds.csv")
+    again = make_folds(table, settings, seed=7, stopping=True, pieces=3)
+    pd.testing.assert_frame_equal(again.table, folds.table)
+    loaded = Folds.load(tmp_path / "folds.csv", 3)
+    for fold, piece in folds.trainings():
+        for one, other in zip(
+            vars(folds.parts(fold, piece)).values(),
+            vars(loaded.parts(fold, piece)).values(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_findings_without_a_label_train_only_beside_their_own_patient() -> None:
+    table = findings(60)
+    table["label"] = table["label"].astype("Int64").mask(np.arange(len(table)) % 3 == 0)
+    folds = make_folds(table, few(count=3), seed=0)
+    unlabelled = table["label"].isna().to_numpy()
+    assert (folds.table["fold"][unlabelled] == -1).all()
+    for fold in folds.folds:
+        parts = folds.parts(fold)
+        assert not unlabelled[parts.inner].any()
+        assert not unlabelled[parts.outer].any()
+        assert unlabelled[parts.train].any()
+        trained = patients_of(folds, parts.train)
+        assert not trained & patients_of(folds, parts.outer)
+        assert not trained & patients_of(folds, parts.inner)
+
+
+def test_too_few_findings_of_a_label_for_what_is_asked_are_refused_with_the_number() -> None:
+    table = findings(60)
+    table["label"] = (np.arange(len(table)) % 12 == 0).astype(int)
+    with pytest.raises(
+        FoldsError, match=r"inner part has \d positive findings, at least 5 are needed"
+    ):
+        make_folds(table, FoldsConfig(count=3), seed=0)
+
+
+def test_sites_are_held_out_in_turn_and_small_ones_train_only() -> None:
+    table = findings(90)
+    # A patient seen at two sites: never on both sides.
+    site = np.repeat(np.arange(90) % 3, 3).astype(object)
+    names = np.array(["Siemens", "GE", "Philips"], dtype=object)
+    table["maker"] = names[site.astype(int)]
+    table.loc[:1, "maker"] = ["GE", ""]
+    table.loc[3:5, "maker"] = "Rare"
+    folds = make_folds(table, few(kind="column", column="maker", least_of_each_label=4), seed=0)
+    assert folds.folds == [0, 1, 2]
+    for fold, name in enumerate(("GE", "Philips", "Siemens")):
+        parts = folds.parts(fold)
+        assert set(table["maker"].iloc[parts.outer]) == {name}
+        assert name not in set(table["maker"].iloc[parts.train])
+        assert not patients_of(folds, parts.train) & patients_of(folds, parts.outer)
+    assert any("Rare" in n and "training only" in n for n in folds.notes)
+    assert any("1 findings have no maker" in n for n in folds.notes)
+    with pytest.raises(FoldsError, match="'site' is no column"):
+        make_folds(table, few(kind="column", column="site"), seed=0)
+
+
+def test_later_patients_are_held_out() -> None:
+    table = findings(80)
+    year = 2005 + np.repeat(np.arange(80) % 8, 3)
+    table["date"] = [f"{y}0630" if i % 2 else f"{y}-06-30" for i, y in enumerate(year)]
+    # Its first scan decides where a patient is.
+    table.loc[0, "date"] = "2011-01-01"
+    folds = make_folds(table, few(kind="dates", column="date", since=2010), seed=0)
+    assert folds.folds == [0]
+    parts = folds.parts(0)
+    assert (year[parts.outer] >= 2010).all()
+    assert (year[parts.train] < 2010).all()
+    assert 0 in parts.train or 0 in parts.inner
+    with pytest.raises(FoldsError, match=r"finding 'f7' has date=.soon., expected a date"):
+        make_folds(
+            table.assign(date=[*table["date"][:7], "soon", *table["date"][8:]]),
+            few(kind="dates", column="date", since="2010-01-01"),
+            seed=0,
+        )

@@ -160,3 +160,49 @@ def test_a_model_that_answers_the_same_for_all_is_stopped_after_the_first_epoch(
     monkeypatch.setattr(unit, "_judge", lambda *_: (lambda _: np.full(20, 0.5), np.arange(20) % 2))
     with pytest.raises(RunError, match=r"epoch 1: the model answers 0.5 for every finding"):
         trained(tree_of, tmp_path / "run")
+
+
+def test_findings_that_a_rule_leaves_out_are_learned_and_never_evaluated(
+    tree_of: Tree, tmp_path: Path
+) -> None:
+    """Ratings round 3 have no label: trained on with their soft target, in no outer fold."""
+    done = trained(
+        tree_of,
+        tmp_path / "run",
+        label_rule={"column": "rating", "negative": [1.0, 2.0], "positive": [4.0, 5.0]},
+        target={"kind": "soft", "column": "rating", "low": 1, "high": 5},
+        train={"epochs": 1, "batch_size": 16},
+    )
+    data = TrainingData.load(done.run.path, 1)
+    unlabelled = set(data.findings.loc[data.findings["label"].isna(), "finding_id"])
+    assert len(unlabelled) > 20
+    assert not unlabelled & set(done.predictions["finding_id"])
+    for unit in done.run.units():
+        rows = data.folds.parts(unit["fold"]).train
+        assert unlabelled & set(data.findings["finding_id"].iloc[rows])
+    soft = data.targets.values[:, 1]
+    assert ((soft > 0.3) & (soft < 0.9)).any()
+
+
+def test_sites_are_held_out_and_reported(tree_of: Tree, tmp_path: Path) -> None:
+    done = trained(
+        tree_of,
+        tmp_path / "run",
+        folds={
+            "kind": "column",
+            "column": "maker",
+            "inner_fraction": 0.25,
+            "least_of_each_label": 2,
+        },
+        train={"epochs": 1, "batch_size": 16},
+    )
+    assert done.folds.folds == [0, 1, 2]
+    findings = done.run.findings()
+    assert findings is not None
+    maker = findings.set_index("finding_id")["maker"]
+    outer = done.predictions[done.predictions["split"] == "outer"]
+    assert outer.groupby("fold")["finding_id"].agg(lambda ids: set(maker[ids])).tolist() == [
+        {"A"},
+        {"B"},
+        {"C"},
+    ]
