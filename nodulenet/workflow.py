@@ -74,11 +74,12 @@ def run(
         DataError: nothing could be completed: no patch, no fold, no unit.
     """
     from nodulenet.patches.check import check_config
-    from nodulenet.training.selection import check_choice, chosen_models
+    from nodulenet.training.selection import check_choice, check_workers, chosen_models
 
     progress = progress or Silent()
     check_config(config)
     check_choice(config, folds, models)
+    check_workers(config, jobs, scheduler)
     stages = _Stages(progress, 5 if _on_phantom(config) else 4)
     if _on_phantom(config):
         from nodulenet.phantom.for_config import ensure_phantom

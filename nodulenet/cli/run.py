@@ -42,11 +42,8 @@ def run(
     """
     from nodulenet.cli.terminal import make_progress
     from nodulenet.config.load import load_config
-    from nodulenet.errors import UsageError
     from nodulenet.workflow import run as run_workflow
 
-    if jobs is not None and scheduler is not None:
-        raise UsageError("run: --jobs is for this machine, --scheduler for a cluster; give one")
     settings = load_config(config, overrides or [])
     result = run_workflow(
         settings,

@@ -146,6 +146,9 @@ class PlainProgress:
         from nodulenet.cli.unit_lines import UnitLines
         from nodulenet.training.watch import Watcher
 
+        if not units:
+            yield
+            return
         lines = UnitLines(self._stream, self._pause_s)
         watcher = Watcher(run, units, epochs, lines.show)
         with _saying_what_is_kept(self, watcher):
@@ -206,6 +209,9 @@ class _LiveProgress:
         from nodulenet.cli.unit_table import UnitTable
         from nodulenet.training.watch import Watcher
 
+        if not units:
+            yield
+            return
         table = UnitTable(self._console)
         watcher = Watcher(run, units, epochs, table.show)
         with _saying_what_is_kept(self, watcher), table, watcher:

@@ -43,12 +43,10 @@ def train(
     from nodulenet.errors import UsageError
     from nodulenet.patches.check import check_config
     from nodulenet.patches.prepare import open_store
-    from nodulenet.training.selection import check_choice, chosen_models
+    from nodulenet.training.selection import check_choice, check_workers, chosen_models
     from nodulenet.workflow import train_and_bundle
 
     # What is wrong is told before TensorFlow is imported, which takes ten seconds.
-    if jobs is not None and scheduler is not None:
-        raise UsageError("train: --jobs is for this machine, --scheduler for a cluster; give one")
     if as_json and not dry_run:
         raise UsageError("train: --json belongs to --dry-run")
     settings = load_config(config, overrides or [])
@@ -56,6 +54,7 @@ def train(
     wanted_folds = whole_numbers(folds, "--folds", "0,3")
     wanted_models = words(models, "--models")
     check_choice(settings, wanted_folds, wanted_models)
+    check_workers(settings, jobs, scheduler)
     open_store(settings)
     if dry_run:
         from nodulenet.cli.estimate import show_estimate

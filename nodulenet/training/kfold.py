@@ -13,7 +13,7 @@ import pandas as pd
 
 from nodulenet.config.schema import Config
 from nodulenet.cpus import usable_cpus
-from nodulenet.errors import FoldsError, RunError, UsageError
+from nodulenet.errors import FoldsError, RunError
 from nodulenet.patches.audit import Audit, audit_folds
 from nodulenet.patches.check import check_config
 from nodulenet.patches.folds import Folds
@@ -28,8 +28,8 @@ from nodulenet.training.data import TrainingData, training_data
 from nodulenet.training.disk import disk_bytes, refuse_full_disk
 from nodulenet.training.gather import gather
 from nodulenet.training.run import Run, Unit
-from nodulenet.training.selection import units_of
-from nodulenet.training.unit import Ended, Job, train_unit
+from nodulenet.training.selection import check_workers, units_of
+from nodulenet.training.unit import Job, note_failure, train_unit
 
 # What a worker process imports once; the backend it must start itself.
 _WORKER_MODULES = ("nodulenet.training.unit", "pandas", "pyarrow.parquet")
@@ -103,7 +103,7 @@ def train(
     job = Job(run.path.absolute(), store.path.absolute(), config, identities)
     failures: list[dict[str, str]] = []
     with (
-        progress.watching(run.path, todo, config.train.epochs),
+        progress.watching(run.path, chosen, config.train.epochs),
         closing(_outcomes(workers, job, todo)) as outcomes,
     ):
         for ended in outcomes:
@@ -156,22 +156,13 @@ def _workers(
     config: Config, jobs: int | None, scheduler: str | None, progress: Progress
 ) -> Workers | None:
     """Who trains; None for this process. Refused before anything is read."""
+    check_workers(config, jobs, scheduler)
     if scheduler is not None:
-        if jobs is not None:
-            raise UsageError(
-                "train: --jobs is for this machine, --scheduler for a cluster; give one of them"
-            )
         return Cluster(scheduler, note=progress.say, resource="GPU")
     if jobs is None or jobs == 1:
         return None
     processes = Processes(jobs, preload=_WORKER_MODULES)
-    threads = config.train.threads
-    if threads is None:
-        raise UsageError(
-            f"train: --jobs {jobs} needs train.threads, because the number of threads changes the "
-            f"results in the last digits and must not change with --jobs; give train.threads="
-            f"{max(1, usable_cpus() // jobs)}"
-        )
+    threads = config.train.threads or 1
     if jobs * threads > usable_cpus():
         progress.say(
             f"warning: {jobs} jobs of {threads} threads on {usable_cpus()} CPUs will be slower "
@@ -192,7 +183,9 @@ def _outcomes(workers: Workers | None, job: Job, units: Sequence[Unit]):  # type
             if outcome.result is not None:
                 yield outcome.result
             else:
-                yield Ended(outcome.unit, " ".join(str(outcome.error).split()))
+                # Its worker died, or could not be told of it.
+                folder = job.run / outcome.unit.folder
+                yield note_failure(folder, outcome.unit, str(outcome.error))
 
 
 def _audited(config: Config, data: TrainingData, store: PatchStore, progress: Progress) -> Audit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nodulenet.config.schema import Config, FoldsConfig
+from nodulenet.cpus import usable_cpus
 from nodulenet.errors import UsageError
 from nodulenet.patches.folds import Folds
 from nodulenet.training.run import Unit
@@ -66,6 +67,22 @@ def check_choice(config: Config, folds: Sequence[int] | None, models: Sequence[s
     known = _expected_folds(config.folds)
     if known is not None:
         chosen_folds(known, folds)
+
+
+def check_workers(config: Config, jobs: int | None, scheduler: str | None) -> None:
+    """Refuse a number of processes, or a cluster, that training would refuse.
+
+    Raises:
+        UsageError: both are given, or several processes without their number of threads.
+    """
+    if jobs is not None and scheduler is not None:
+        raise UsageError("--jobs is for this machine, --scheduler for a cluster; give one of them")
+    if jobs is not None and jobs > 1 and config.train.threads is None:
+        raise UsageError(
+            f"--jobs {jobs} needs train.threads, because the number of threads changes the results "
+            f"in the last digits and must not change with --jobs; give train.threads="
+            f"{max(1, usable_cpus() // jobs)}"
+        )
 
 
 def _expected_folds(folds: FoldsConfig) -> list[int] | None:

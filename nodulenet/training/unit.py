@@ -85,16 +85,17 @@ def train_unit(job: Job, unit: Unit) -> Ended:
         try:
             _train(job, unit)
         except NoduleNetError as error:
-            return _failed(folder, unit, str(error))
+            return note_failure(folder, unit, str(error))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS):
                 raise
             # One unit that meets a defect of ours must not end a night's work on the others.
-            return _failed(folder, unit, _explained(error, job.config.train))
+            return note_failure(folder, unit, _explained(error, job.config.train))
     return Ended(unit)
 
 
-def _failed(folder: Path, unit: Unit, error: str) -> Ended:
+def note_failure(folder: Path, unit: Unit, error: str) -> Ended:
+    """Leave ``failed.json`` in the unit's folder, by which who watches the run knows."""
     line = " ".join(error.split())
     write_json(folder / "failed.json", {"error": line})
     return Ended(unit, line)

@@ -279,18 +279,19 @@ class _Pace:
     """How long an epoch of a model takes, by the units of it that were measured."""
 
     def __init__(self, units: Sequence[UnitProgress]) -> None:
-        measured: dict[str, list[float]] = {}
+        measured: dict[str, list[UnitProgress]] = {}
         for unit in units:
             if unit.seconds_an_epoch is not None:
-                measured.setdefault(unit.model, []).append(unit.seconds_an_epoch)
-        self._of = {model: statistics.median(s) for model, s in measured.items()}
+                measured.setdefault(unit.model, []).append(unit)
+        self._of = {model: _median_pace(of_model) for model, of_model in measured.items()}
         self._of_all = statistics.median(self._of.values()) if self._of else None
 
     def expect(self, unit: UnitProgress, now_s: float) -> UnitProgress:
         """The unit with the rest of its time."""
         if unit.is_over:
             return unit
-        pace = unit.seconds_an_epoch or self._of.get(unit.model, self._of_all)
+        pace = unit.seconds_an_epoch if _is_settled(unit) else None
+        pace = pace or self._of.get(unit.model, self._of_all)
         if pace is None:
             return unit
         left_s = pace * (unit.epochs - unit.epochs_over)
@@ -298,6 +299,16 @@ class _Pace:
             # A file server's clock may differ from ours: never more than one epoch.
             left_s -= min(max(0.0, now_s - unit.changed_s), pace)
         return replace(unit, left_s=max(0.0, left_s))
+
+
+def _median_pace(units: Sequence[UnitProgress]) -> float:
+    settled = [u for u in units if _is_settled(u)]
+    return statistics.median(u.seconds_an_epoch or 0.0 for u in settled or units)
+
+
+def _is_settled(unit: UnitProgress) -> bool:
+    """Whether its pace is more than that of the first epoch, in which the model is compiled."""
+    return unit.epoch > 1 and unit.seconds_an_epoch is not None
 
 
 def _time_of_all(units: Sequence[UnitProgress], at_once: int) -> float | None:

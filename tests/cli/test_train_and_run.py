@@ -6,6 +6,7 @@ The training is a stand-in, so that no framework is imported.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -48,7 +49,8 @@ class Asked:
 
     def fake_estimate(self, config: Any) -> Any:
         self.estimated = [m.key for m in config.models]
-        return "12 units of 20 epochs: 3.5 hours"
+        lines = [("units", "12 units of 20 epochs"), ("time", "3.5 hours")]
+        return SimpleNamespace(lines=lambda: lines, to_dict=lambda: {"hours": 3.5})
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_train_passes_on_only_what_was_asked_for(asked: Asked) -> None:
     code, stdout, stderr = call("train", "demo", "run=somewhere")
     assert (code, stdout, asked.train) == (0, "somewhere\n", {})
     assert "3 models trained now, 1 before" in stderr
-    options = ["--folds", "3, 0", "--models", "squeezenet_1.1", "--jobs", "2"]
+    options = ["train.threads=1", "--folds", "3, 0", "--models", "squeezenet_1.1", "--jobs", "2"]
     assert call("train", "demo", *options)[0] == 0
     assert asked.train == {"folds": [3, 0], "models": ["squeezenet_1.1"], "jobs": 2}
     assert call("train", "demo", "--scheduler", "tcp://host:8786")[0] == 0
@@ -98,8 +100,11 @@ def test_failures_of_units_are_listed_with_code_4(asked: Asked) -> None:
 
 def test_a_dry_run_prints_the_estimate_of_the_chosen_models(asked: Asked) -> None:
     code, stdout, _ = call("train", "demo", "--dry-run", "--models", "squeezenet_1.1")
-    assert (code, stdout) == (0, "12 units of 20 epochs: 3.5 hours\n")
+    assert code == 0
+    assert "12 units of 20 epochs" in stdout
     assert asked.estimated == ["squeezenet_1.1"]
+    assert json.loads(call("train", "demo", "--dry-run", "--json")[1]) == {"hours": 3.5}
+    assert call("train", "demo", "--json")[0] == 2
     assert asked.train == {}
 
 
@@ -113,6 +118,7 @@ def test_a_dry_run_prints_the_estimate_of_the_chosen_models(asked: Asked) -> Non
         (["--folds", "1-3"], "--folds '1-3': expected whole numbers from 0 on"),
         (["--folds", ""], "--folds '': expected whole numbers"),
         (["--jobs", "2", "--scheduler", "tcp://h:1"], "give one"),
+        (["--jobs", "2"], "--jobs 2 needs train.threads, because"),
     ],
 )
 def test_a_wrong_choice_is_one_line_with_what_there_is(

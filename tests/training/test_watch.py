@@ -99,6 +99,18 @@ def test_two_at_a_time_share_what_waits(tmp_path: Path) -> None:
     assert watch(tmp_path, units, 10).left_s == pytest.approx(24, abs=1.1)
 
 
+def test_a_first_epoch_is_no_measure_where_others_have_gone_on(tmp_path: Path) -> None:
+    units = [Named("a", 0), Named("a", 1), Named("a", 2)]
+    write(tmp_path, units[0], "history.csv", history([20, 2, 2]))
+    write(tmp_path, units[0], "unit.json", {})
+    for unit in units[1:]:
+        write(tmp_path, unit, "started.json", {"epochs": 10})
+    write(tmp_path, units[1], "history.csv", history([18]))
+    found = watch(tmp_path, units, 10).units
+    assert found[1].left_s == pytest.approx(9 * 2, abs=1)
+    assert found[2].left_s == pytest.approx(10 * 2, abs=1)
+
+
 def test_epochs_are_counted_as_far_as_their_lines_are_whole(tmp_path: Path) -> None:
     text = history([3, 1, 2, 4], [0.5, 0.6, 0.7, 0.8])
     unit = Named("a", 0)
