@@ -132,17 +132,14 @@ class Bundle:
         self, stored: npt.NDArray[np.int16], key: str | None = None
     ) -> npt.NDArray[np.float64]:
         """Raw probabilities of every fold model for stored patches: (fold models, n)."""
-        from nodulenet.training.input import predict, scoring_transform, to_inputs, untracked_meta
+        from nodulenet.training.input import model_inputs, predict
 
         models = self._load(self.model(key))
-        transform = scoring_transform(self.spec)
         answers = np.empty((len(models), len(stored)), dtype=np.float64)
-        with untracked_meta():
-            for start in range(0, len(stored), _CHUNK):
-                piece = stored[start : start + _CHUNK]
-                inputs = to_inputs(piece, transform, self.spec, self.values)
-                for answer, model in zip(answers, models, strict=True):
-                    answer[start : start + _CHUNK] = predict(model, inputs)
+        for start in range(0, len(stored), _CHUNK):
+            inputs = model_inputs(stored[start : start + _CHUNK], self.spec, self.values)
+            for answer, model in zip(answers, models, strict=True):
+                answer[start : start + _CHUNK] = predict(model, inputs)[:, -1]
         return answers
 
     def _load(self, model: BundledModel) -> list[Any]:

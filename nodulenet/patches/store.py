@@ -249,6 +249,12 @@ class PatchStore:
             result[i] = self._open(str(shards[position]))[rows[position]]
         return result
 
+    def views(self, positions: npt.ArrayLike) -> list[npt.NDArray[np.int16]]:
+        """Stored patches of index positions without copies: memory-mapped, read-only."""
+        shards, rows = self._places
+        wanted = np.atleast_1d(np.asarray(positions, dtype=np.int64))
+        return [np.asarray(self._open(str(shards[p]))[rows[p]]) for p in wanted]
+
     def shard(self, unit: str) -> npt.NDArray[np.int16]:
         """All patches of a unit, memory-mapped: int16, (patches, *spec.stored_shape).
 

@@ -1,197 +1,199 @@
-"""From stored patches to the model's batches: margin crop, augmentation, windows.
+"""From stored patches to the model's batches, and from the model's outputs to one row a patch.
 
-Both directions are MONAI ``Compose`` objects over the stored values; nothing here looks outside
-the stored margin.
+Nothing here looks outside the stored margin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Augmentation
+from nodulenet.cpus import usable_cpus
+from nodulenet.errors import ConfigError
 from nodulenet.patches.store import PatchStore
+from nodulenet.patches.symmetry import Symmetry
 from nodulenet.patches.values import Values
-from nodulenet.seeds import child_seed, generator
+from nodulenet.seeds import generator
+from nodulenet.training.augmentation import BatchAugmentation
 from nodulenet.training.backend import keras
-from nodulenet.transforms import RandPosePlanesd, ToKerasd, WindowHUd, import_monai
+from nodulenet.training.channels import Channels
+from nodulenet.training.epoch import EpochOrder, Rows
+from nodulenet.training.exact_pose import (
+    cropped_body,
+    cropped_planes,
+    posed_planes,
+    spec_symmetries,
+)
+from nodulenet.training.prefetch import Prefetch
 
-if TYPE_CHECKING:
-    from monai.transforms import Compose, Transform
-
-KEY = "patch"
-
-
-@contextmanager
-def untracked_meta() -> Iterator[None]:
-    """Without MONAI's record of every transform, which halves its speed and which we do not read.
-
-    The switch is global to MONAI, so it is put back.
-    """
-    data = import_monai().data
-    before = data.get_track_meta()
-    data.set_track_meta(False)
-    try:
-        yield
-    finally:
-        data.set_track_meta(before)
-
-
-def scoring_transform(spec: PatchSpec) -> Compose:
-    """Stored patch -> model input without chance: centre crop and windows."""
-    mt = import_monai().transforms
-    return mt.Compose([mt.CenterSpatialCropd(KEY, roi_size=spec.size), *_to_input(spec)])
-
-
-def training_transform(spec: PatchSpec, augment: Augmentation) -> Compose:
-    """Stored patch -> model input with the configured augmentation."""
-    mt = import_monai().transforms
-    steps: list[Transform] = (
-        [_pose_of_planes(spec, augment)] if spec.orthogonal_planes else _pose(spec, augment)
-    )
-    if augment.hu_offset:
-        steps.append(mt.RandShiftIntensityd(KEY, offsets=augment.hu_offset, prob=1.0))
-    if augment.noise:
-        steps.append(mt.RandGaussianNoised(KEY, std=augment.noise, prob=1.0, sample_std=False))
-    return mt.Compose([*steps, *_to_input(spec)])
-
-
-def _pose(spec: PatchSpec, augment: Augmentation) -> list[Transform]:
-    """Shift, mirrors and turns of a cube or a plane by MONAI's own transforms."""
-    mt = import_monai().transforms
-    axes = len(spec.size)
-    # Leave just the margin that the largest shift may use.
-    room = [n + 2 * int(augment.shift_voxels) for n in spec.size]
-    steps: list[Transform] = [mt.CenterSpatialCropd(KEY, roi_size=room)]
-    if augment.shift_voxels:
-        steps.append(mt.RandSpatialCropd(KEY, roi_size=spec.size, random_size=False))
-    if augment.flips:
-        steps.extend(mt.RandFlipd(KEY, prob=0.5, spatial_axis=axis) for axis in range(axes))
-    if augment.rotations == "quarter_turns":
-        # y and x are the last two axes.
-        turn = mt.RandRotate90d(KEY, prob=0.75, max_k=3, spatial_axes=(axes - 2, axes - 1))
-        steps.append(turn)
-    return steps
-
-
-def _pose_of_planes(spec: PatchSpec, augment: Augmentation) -> Transform:
-    return RandPosePlanesd(
-        KEY,
-        spec.size,
-        flips=augment.flips,
-        rotations=augment.rotations == "quarter_turns",
-        max_shift=int(augment.shift_voxels),
-    )
-
-
-def _to_input(spec: PatchSpec) -> list[Transform]:
-    mt = import_monai().transforms
-    # Neighbouring slices are posed as the cube (1, z, y, x) that they are; then z is the channel.
-    flat = [mt.SqueezeDimd(KEY, dim=0)] if spec.neighbouring_slices else []
-    return [*flat, WindowHUd(KEY, windows=spec.windows), ToKerasd(KEY)]
-
-
-def to_inputs(
-    stored: npt.NDArray[np.int16], transform: Compose, spec: PatchSpec, values: Values
-) -> npt.NDArray[np.float32]:
-    """Stored patches (n, *spec.stored_shape) as model input (n, *spec.input_shape), float32."""
-    floats = values.from_stored(stored)
-    if not spec.orthogonal_planes:
-        floats = floats[:, np.newaxis]  # MONAI wants channels first
-    result = np.empty((len(stored), *spec.input_shape), dtype=np.float32)
-    for i, patch in enumerate(floats):
-        result[i] = transform({KEY: patch})[KEY]
-    return result
+Floats = npt.NDArray[np.float32]
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Shuffled, augmented batches of one unit.
+    """Shuffled, augmented batches of one unit, made in the background while a step is computed.
 
     A batch depends on the seed, the epoch and its position alone, so it is the same whether it
-    is made ahead, twice, or after a restart.
+    is made ahead, twice, after a restart, or by however many threads. Set ``epoch`` before an epoch
+    begins (a callback's ``on_epoch_begin`` is in time), and before ``fit`` when it goes on later.
+
+    Args:
+        store: the patches.
+        positions: (n,) of the findings in the store.
+        targets: (n, outputs) float32, what is learned.
+        spec: what patches are.
+        augment: what is changed, and how far.
+        batch_size: patches a step at most; batches differ by one at most (see
+            :class:`nodulenet.training.epoch.EpochOrder`).
+        seed: of order and augmentation.
+        positive: (n,) bool, who counts as positive where patches are drawn or balanced.
+        weights: (n,) of each finding in the loss, returned as the third element. Defaults to None.
+        negatives_per_positive: negatives drawn anew every epoch. Defaults to None, all.
+        balanced_batches: half of every batch positive. Defaults to False.
+        hard: rows (0..n-1) of hard negatives and their share of the drawn ones. Defaults to None.
+        threads: that make batches. Defaults to one where the CPU trains, whose cores the step
+            needs: the work is a tenth of the step's, and threads of one batch would wait for
+            each other on busy cores. Beside a GPU it is one a free core, 8 at most.
+
+    Attributes:
+        epoch: whose batches are handed out; starts at 0.
+        failure: the error that ended the making of a batch, which TensorFlow hides in one of its
+            own; else None.
+
+    Raises:
+        ConfigError: poses would reach beyond the stored margin.
+        UsageError: options that contradict each other.
     """
 
     def __init__(
         self,
         store: PatchStore,
         positions: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64],
+        targets: Floats,
         spec: PatchSpec,
         augment: Augmentation,
         *,
         batch_size: int,
         seed: int,
+        positive: npt.NDArray[np.bool_],
+        weights: Floats | None = None,
         negatives_per_positive: float | None = None,
+        balanced_batches: bool = False,
+        hard: tuple[Rows, float] | None = None,
+        threads: int | None = None,
     ) -> None:
-        """``positions`` index the store; ``labels`` (0, 1) belong to them.
-
-        With ``negatives_per_positive`` an epoch has all positives and so many negatives, drawn
-        anew every epoch; else it has all findings.
-        """
+        # One worker: Keras takes batches one after the other, in a thread of its own.
         super().__init__(workers=1)
-        self._store, self._spec = store, spec
-        self._positions, self._labels = positions, labels
-        self._batch_size, self._seed = batch_size, seed
-        self.class_weight: dict[int, float] | None = None
-        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
-        self._positives, self._negatives = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-        if negatives_per_positive is None:
-            self._drawn = len(self._negatives)
-        else:
-            wanted = round(negatives_per_positive * len(self._positives))
-            self._drawn = min(max(1, wanted), len(self._negatives))
-        self._transform = training_transform(spec, augment)
+        self._store, self._positions = store, positions
+        self._targets = np.asarray(targets, dtype=np.float32)
+        self._weights = None if weights is None else np.asarray(weights, dtype=np.float32)
+        self._seed = seed
+        self._order = EpochOrder(
+            positive,
+            batch_size=batch_size,
+            seed=seed,
+            negatives_per_positive=negatives_per_positive,
+            balanced_batches=balanced_batches,
+            hard=hard,
+        )
+        self._augmented = BatchAugmentation(spec, augment, store.values)
+        self._ahead = Prefetch(self._make, len(self), threads or _threads_beside_the_step())
         self.epoch = 0
+        self.failure: Exception | None = None
 
     @property
     def counts(self) -> tuple[int, int]:
         """Negatives and positives in one epoch."""
-        return self._drawn, len(self._positives)
+        return self._order.counts
 
     def __len__(self) -> int:
-        return -(-sum(self.counts) // self._batch_size)
+        return len(self._order)
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+    def order(self, epoch: int) -> Rows:
         """The rows of an epoch in the order in which they are used."""
-        if self._order is None or self._order[0] != epoch:
-            random = generator(self._seed, "shuffle", epoch)
-            drawn = random.permutation(self._negatives)[: self._drawn]
-            rows = random.permutation(np.concatenate([self._positives, drawn]))
-            self._order = (epoch, rows)
-        return self._order[1]
+        return self._order.rows(epoch)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
-        rows = self.order(self.epoch)[index * self._batch_size : (index + 1) * self._batch_size]
-        self._transform.set_random_state(seed=child_seed(self._seed, "augment", self.epoch, index))
-        inputs = to_inputs(
-            self._store.patches(self._positions[rows]),
-            self._transform,
-            self._spec,
-            self._store.values,
-        )
-        labels = self._labels[rows]
-        targets = np.eye(2, dtype=np.float32)[labels]
-        if self.class_weight is None:
-            return inputs, targets
-        weights = np.array([self.class_weight[int(label)] for label in labels], dtype=np.float32)
-        return inputs, targets, weights
+    def rows(self, epoch: int, index: int) -> Rows:
+        """The rows of one batch."""
+        return self._order.batch(epoch, index)
+
+    def __getitem__(self, index: int) -> tuple[Floats, ...]:
+        try:
+            return self._ahead.get(self.epoch, index)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _make(self, epoch: int, index: int) -> tuple[Floats, ...]:
+        rows = self.rows(epoch, index)
+        random = generator(self._seed, "augment", epoch, index)
+        inputs = self._augmented(self._store.views(self._positions[rows]), random)
+        if self._weights is None:
+            return inputs, self._targets[rows]
+        return inputs, self._targets[rows], self._weights[rows]
 
 
-def predict(
-    model: Any, inputs: npt.NDArray[np.float32], batch_size: int = 64
-) -> npt.NDArray[np.float32]:
-    """Probability of the positive class for model inputs (n, ...): float32 (n,)."""
+def _threads_beside_the_step() -> int:
+    if not keras.distribution.list_devices("gpu"):
+        return 1
+    return max(1, min(8, usable_cpus() - 1))
+
+
+def model_inputs(
+    stored: npt.NDArray[np.int16],
+    spec: PatchSpec,
+    values: Values,
+    *,
+    symmetry: Symmetry | None = None,
+) -> Floats:
+    """Stored patches as model input without chance: centre crop, pose, windows.
+
+    Args:
+        stored: (n, *spec.stored_shape).
+        spec: what patches are.
+        values: the scale between stored and source values.
+        symmetry: one of :func:`nodulenet.training.exact_pose.spec_symmetries`. Defaults to None.
+
+    Returns:
+        float32 (n, *spec.input_shape).
+    """
+    inputs = np.empty((len(stored), *spec.input_shape), dtype=np.float32)
+    channels = Channels(spec)
+    # So many at a time stay in the core's cache.
+    group = max(1, 32_768 // int(np.prod(spec.size)))
+    for start in range(0, len(stored), group):
+        piece = slice(start, start + group)
+        patches = values.from_stored(_middle(stored[piece], spec, symmetry))
+        channels.write(patches, inputs[piece], np.empty_like(patches))
+    return inputs
+
+
+def _middle(
+    stored: npt.NDArray[np.int16], spec: PatchSpec, symmetry: Symmetry | None
+) -> npt.NDArray[np.int16]:
+    if spec.orthogonal_planes:
+        planes = cropped_planes(stored, spec.size)
+        return np.stack(planes if symmetry is None else posed_planes(planes, symmetry), axis=1)
+    body = cropped_body(stored, spec.size)
+    return body if symmetry is None else symmetry.apply(body)
+
+
+def predict(model: Any, inputs: Floats, batch_size: int = 64) -> Floats:
+    """All outputs of a model for its inputs (n, ...): float32 (n, outputs)."""
     # predict_on_batch is about twice as fast as predict on patches of this size.
     outputs = [
         np.asarray(model.predict_on_batch(inputs[i : i + batch_size]))
         for i in range(0, len(inputs), batch_size)
     ]
-    return np.concatenate(outputs)[:, -1].astype(np.float32)
+    return np.concatenate(outputs).astype(np.float32)
+
+
+def available_poses(spec: PatchSpec) -> int:
+    """How many poses :func:`score` can take the mean of."""
+    return len(spec_symmetries(spec))
 
 
 def score(
@@ -200,15 +202,37 @@ def score(
     positions: npt.NDArray[np.int64],
     spec: PatchSpec,
     *,
+    poses: int = 1,
     chunk: int = 256,
-) -> npt.NDArray[np.float32]:
-    """Probabilities of stored patches, in pieces so that memory stays flat: float32 (n,)."""
-    transform = scoring_transform(spec)
-    pieces = [
-        predict(
-            model,
-            to_inputs(store.patches(positions[i : i + chunk]), transform, spec, store.values),
+) -> Floats:
+    """Outputs for stored patches, in pieces so that memory stays flat: float32 (n, outputs).
+
+    Args:
+        model: a Keras model.
+        store: the patches.
+        positions: (n,) in the store.
+        spec: what patches are.
+        poses: the outputs are the mean over so many exact symmetries of each patch, the patch as
+            it is first (:func:`nodulenet.training.exact_pose.spec_symmetries`). Defaults to 1.
+        chunk: patches at a time. Defaults to 256.
+
+    Raises:
+        ConfigError: the patch has fewer symmetries.
+    """
+    known = spec_symmetries(spec)
+    if poses > len(known):
+        raise ConfigError(
+            f"models.N.test_poses={poses}: a {spec.form} patch of size {spec.size} and spacing "
+            f"{spec.spacing_mm} mm has {len(known)} poses that need no interpolation; expected at "
+            f"most so many"
         )
-        for i in range(0, len(positions), chunk)
-    ]
-    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.float32)
+    pieces = []
+    for start in range(0, len(positions), chunk):
+        stored = store.patches(positions[start : start + chunk])
+        posed = [
+            predict(model, model_inputs(stored, spec, store.values, symmetry=symmetry))
+            for symmetry in known[:poses]
+        ]
+        pieces.append(np.mean(posed, axis=0, dtype=np.float32))
+    outputs = int(model.output_shape[-1])
+    return np.concatenate(pieces) if pieces else np.empty((0, outputs), dtype=np.float32)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nodulenet.config.patch_spec import PatchSpec
-from nodulenet.config.schema import Config, ModelConfig
+from nodulenet.config.schema import Config, ModelConfig, TrainConfig
 from nodulenet.errors import ConfigError, FoldsError, NoduleNetError, RunError
 from nodulenet.findings.labels import apply_label_rule
 from nodulenet.models.registry import build_model
@@ -28,14 +28,7 @@ from nodulenet.patches.values import Values
 from nodulenet.progress import Progress, Silent
 from nodulenet.seeds import child_seed
 from nodulenet.training.backend import keras
-from nodulenet.training.input import (
-    TrainingBatches,
-    predict,
-    score,
-    scoring_transform,
-    to_inputs,
-    untracked_meta,
-)
+from nodulenet.training.input import TrainingBatches, model_inputs, predict, score
 from nodulenet.training.recipe import InnerValidation, balanced_weights, fit
 from nodulenet.training.run import Run, Unit
 
@@ -204,35 +197,35 @@ def _train_unit(
     model_config = next(m for m in config.models if m.key == unit.model)
     model = build_classifier(model_config, spec)
     recipe = config.train
+    of_training = labels[parts.train]
     batches = TrainingBatches(
         store,
         positions[parts.train],
-        labels[parts.train],
+        np.eye(2, dtype=np.float32)[of_training],
         spec,
         recipe.augment,
         batch_size=recipe.batch_size,
         seed=seed,
+        positive=of_training == 1,
+        weights=_class_weights(recipe, of_training),
         negatives_per_positive=recipe.negatives_per_positive,
     )
-    if recipe.class_weight:
-        batches.class_weight = balanced_weights(*batches.counts)
-    with untracked_meta():
-        validation = InnerValidation(
-            batches,
-            _scorer(store, positions[parts.inner], spec),
-            labels[parts.inner],
-            config.train,
-            advance,
-        )
-        history = fit(model, batches, validation, config.train)
-        predictions = pd.concat(
-            [
-                _predictions(
-                    unit, part, findings.iloc[rows], score(model, store, positions[rows], spec)
-                )
-                for part, rows in (("inner", parts.inner), ("outer", parts.outer))
-            ]
-        )
+    validation = InnerValidation(
+        batches,
+        _scorer(store, positions[parts.inner], spec),
+        labels[parts.inner],
+        config.train,
+        advance,
+    )
+    history = fit(model, batches, validation, config.train)
+    predictions = pd.concat(
+        [
+            _predictions(
+                unit, part, findings.iloc[rows], score(model, store, positions[rows], spec)[:, -1]
+            )
+            for part, rows in (("inner", parts.inner), ("outer", parts.outer))
+        ]
+    )
     run.save_unit(
         unit,
         model,
@@ -273,9 +266,21 @@ def build_classifier(model: ModelConfig, spec: PatchSpec) -> keras.Model:
 def _scorer(store: PatchStore, positions: npt.NDArray[np.int64], spec: PatchSpec) -> Any:
     """A function from a model to its probabilities on fixed patches."""
     if len(positions) * np.prod(spec.input_shape) * 4 > _KEPT_BYTES:
-        return lambda model: score(model, store, positions, spec)
-    inputs = to_inputs(store.patches(positions), scoring_transform(spec), spec, store.values)
-    return lambda model: predict(model, inputs)
+        return lambda model: score(model, store, positions, spec)[:, -1]
+    inputs = model_inputs(store.patches(positions), spec, store.values)
+    return lambda model: predict(model, inputs)[:, -1]
+
+
+def _class_weights(
+    recipe: TrainConfig, labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
+    if not recipe.class_weight:
+        return None
+    negatives, positives = np.bincount(labels, minlength=2)
+    if recipe.negatives_per_positive is not None:
+        negatives = min(negatives, max(1, round(recipe.negatives_per_positive * positives)))
+    weights = balanced_weights(negatives, positives)
+    return np.where(labels == 1, weights[1], weights[0]).astype(np.float32)
 
 
 def _predictions(

@@ -24,16 +24,20 @@ from nodulenet.transforms.monai_import import import_monai
 
 import_monai()
 
+from nodulenet.transforms.affine_pose import RandAffinePosed  # noqa: E402
 from nodulenet.transforms.extract import ExtractNodulePatchd  # noqa: E402
 from nodulenet.transforms.load import LoadCTd  # noqa: E402
 from nodulenet.transforms.pose import RandPosePlanesd  # noqa: E402
 from nodulenet.transforms.resample import ResampleIsotropicd  # noqa: E402
+from nodulenet.transforms.sharpness import RandSharpnessd  # noqa: E402
 from nodulenet.transforms.values import ToKerasd, WindowHUd  # noqa: E402
 
 __all__ = [
     "ExtractNodulePatchd",
     "LoadCTd",
+    "RandAffinePosed",
     "RandPosePlanesd",
+    "RandSharpnessd",
     "ResampleIsotropicd",
     "ToKerasd",
     "WindowHUd",
