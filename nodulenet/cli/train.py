@@ -62,7 +62,9 @@ def train(
 
         names = chosen_models(settings, wanted_models)
         chosen = [m for m in settings.models if m.key in names]
-        estimate = estimate_training(settings.model_copy(update={"models": chosen}))
+        estimate = estimate_training(
+            settings.model_copy(update={"models": chosen}), folds=wanted_folds, jobs=jobs or 1
+        )
         show_estimate(estimate.lines(), estimate.to_dict(), as_json=as_json)
         return
     trained = train_and_bundle(

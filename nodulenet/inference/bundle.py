@@ -194,6 +194,8 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
         platt = fit_platt(rows["label"], rows["probability"])
         models[model.key] = {
             "registry_name": model.name,
+            # Whom other weights have seen is in no list here.
+            "init_from": model.init_from is not None and model.init_from.is_dir(),
             "files": [f.relative_to(run.path).as_posix() for f in files],
             "folds": [unit.fold for unit in units],
             "hashes": [file_hash(f) for f in files],

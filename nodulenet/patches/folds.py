@@ -11,8 +11,8 @@ r are numbered on from those of repeat r - 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,12 @@ class Folds:
         """Every fold with each of its inner pieces."""
         return ((fold, piece) for fold in self.folds for piece in range(self.pieces))
 
+    def only(self, finding_ids: Container[str]) -> Folds:
+        """The same folds of some of the findings, who keep their order."""
+        kept = self.table["finding_id"].map(lambda finding: finding in finding_ids)
+        table = self.table[kept.to_numpy(dtype=bool)].reset_index(drop=True)
+        return replace(self, table=table)
+
     def save(self, path: str | Path) -> None:
         """Write ``folds.csv``."""
         with atomic_path(path) as temporary:
@@ -178,7 +184,11 @@ def make_folds(
     done: list[pd.DataFrame] = []
     for block in blocks:
         table = block.table
-        table.loc[table["label"].isna(), "fold"] = TRAINING_ONLY
+        unlabelled = table["label"].isna().to_numpy()
+        table.loc[unlabelled, "fold"] = TRAINING_ONLY
+        for position in np.flatnonzero(unlabelled):
+            block.inner[position].clear()
+            block.stop[position].clear()
         _fill_inner(block, config, seed, pieces)
         if stopping:
             _fill_stop(block, config, seed, pieces)
@@ -189,13 +199,13 @@ def make_folds(
                 f"{config.path or config.kind}: holds out no finding, all are for training only; "
                 f"expected at least one outer fold"
             )
-        _check_parts(single, config, notes)
+        _check_parts(single, config, notes, stopping=stopping)
     if len(done) > 1:
         done = [block.assign(**{REPEAT: number}) for number, block in enumerate(done)]
     return Folds(pd.concat(done, ignore_index=True), config.kind, tuple(notes), pieces)
 
 
-def _check_parts(folds: Folds, config: FoldsConfig, notes: list[str]) -> None:
+def _check_parts(folds: Folds, config: FoldsConfig, notes: list[str], *, stopping: bool) -> None:
     """Refuses parts that lack a label, or have too few of one for what is asked of them."""
     for fold, piece in folds.trainings():
         parts = folds.parts(fold, piece, allow_shared_patients=config.allow_shared_patients)
@@ -210,7 +220,7 @@ def _check_parts(folds: Folds, config: FoldsConfig, notes: list[str]) -> None:
                 f"are left out of its training"
             )
         for name, rows in vars(parts).items():
-            if name == "stop" and not len(rows):
+            if name == "stop" and not stopping:
                 continue
             chooses = name in ("inner", "stop")
             least = config.least_of_each_label if chooses else 1
@@ -374,8 +384,15 @@ def _fill_inner(block: _Block, config: FoldsConfig, seed: int, pieces: int) -> N
     """Add the inner parts of the folds that have none."""
     folds = Folds(block.written(False), config.kind)
     for fold in folds.folds:
-        if any(f"{fold}:0" in members for members in block.inner):
-            continue  # the source or the file says who is inner
+        given = {m for members in block.inner for m in members if m.startswith(f"{fold}:")}
+        if given:  # the source or the file says who is inner
+            if len(given) < pieces:
+                raise FoldsError(
+                    f"fold {fold}: has {len(given)} inner pieces that are given, but "
+                    f"folds.inner_rotation needs {pieces}, one a seed; set it to false, or let the "
+                    f"inner parts be made (a folds file without inner_of)"
+                )
+            continue
         rows = _labelled(block, folds.parts(fold).train)
         count = max(2, round(1 / config.inner_fraction))
         piece = _piece(block, rows, count, seed, "inner", fold)

@@ -105,7 +105,7 @@ class InPlace:
                 try:
                     outcome = Outcome(unit, result=work(unit))
                 except Exception as error:
-                    if _ends_everything(error):
+                    if ends_everything(error):
                         raise
                     if attempt < RETRIES:
                         continue
@@ -156,7 +156,7 @@ class Processes:
                 except BrokenProcessPool:
                     continue
                 except Exception as error:
-                    if _ends_everything(error):
+                    if ends_everything(error):
                         raise
                     return Outcome(unit, error=error)
         return Outcome(unit, error=_died(f"in {RETRIES + 1} tries"))
@@ -214,7 +214,7 @@ def _work_off(
                 broken = True
                 suspects.append(tried.unit)
             except Exception as error:
-                if _ends_everything(error):
+                if ends_everything(error):
                     raise
                 if tried.tries < RETRIES:
                     waiting.put_back(_Tried(tried.unit, tried.tries + 1))
@@ -420,7 +420,7 @@ class Cluster:
         except self._dask.KilledWorker:
             return Outcome(unit, error=_died("again and again"))
         except Exception as error:
-            if _ends_everything(error):
+            if ends_everything(error):
                 raise
             if isinstance(error, ImportError) or "deserialization" in str(error):
                 raise SetupError(
@@ -430,7 +430,8 @@ class Cluster:
             return Outcome(unit, error=error)
 
 
-def _ends_everything(error: BaseException) -> bool:
+def ends_everything(error: BaseException) -> bool:
+    """Whether every further unit would fail alike: the disk is full, or a worker is no use."""
     full = isinstance(error, OSError) and error.errno in _NO_UNIT_CAN_BE_WRITTEN
     return full or isinstance(error, SetupError)
 

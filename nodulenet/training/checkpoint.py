@@ -88,6 +88,9 @@ def load(file: Path, identity: str) -> tuple[Progression, Arrays, Arrays] | None
 
     None where there is no checkpoint, it is damaged, or it belongs to other settings or data:
     the training then begins anew.
+
+    Raises:
+        OSError: it cannot be read, which may pass; it is not thrown away for that.
     """
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -104,8 +107,10 @@ def load(file: Path, identity: str) -> tuple[Progression, Arrays, Arrays] | None
             hard=arrays.get("hard"),
         )
         return progression, _group(arrays, "model"), _group(arrays, "optimizer")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except FileNotFoundError:
         return None
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None  # damaged
 
 
 def _group(arrays: dict[str, npt.NDArray[Any]], name: str) -> Arrays:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from nodulenet.config.schema import Config
+from nodulenet.errors import FoldsError
 from nodulenet.patches.folds import Folds
 from nodulenet.patches.store import PatchStore
 from nodulenet.training.baselines import baseline_predictions, check_baselines
@@ -62,7 +63,7 @@ def predictions_beside(
         predictions: Rows of the networks, which stacks are made on.
 
     Raises:
-        FindingsError, FoldsError, PredictionsError: as of :func:`check_beside`.
+        FindingsError, PredictionsError: as of :func:`check_beside`.
     """
     withheld = label_columns(config)
     baselines = baseline_predictions(
@@ -73,17 +74,24 @@ def predictions_beside(
         allow_shared_patients=config.folds.allow_shared_patients,
         withheld=withheld,
     )
-    stacks = stack_predictions(
-        config.stacks, predictions, findings, seed=config.seed, withheld=withheld
-    )
+    stacks, without = [], []
     made = set(predictions["model"])
-    without = [
-        {"label": stack.key, "why": f"there are no predictions of {stack.model}"}
-        for stack in config.stacks
-        if stack.model not in made
-    ]
+    for stack in config.stacks:
+        if stack.model not in made:
+            why = f"there are no predictions of {stack.model}"
+            without.append({"label": stack.key, "why": why})
+            continue
+        try:
+            rows = stack_predictions(
+                [stack], predictions, findings, seed=config.seed, withheld=withheld
+            )
+        except FoldsError as error:
+            # After a unit has failed there may be too few inner rows; the others stay.
+            without.append({"label": stack.key, "why": str(error)})
+        else:
+            stacks.append(rows)
     others = other_predictions(config.others, findings, folds)
-    tables = [table for table in (stacks, baselines.rows, others) if len(table)]
+    tables = [table for table in (*stacks, baselines.rows, others) if len(table)]
     return Beside(joined(tables), (*baselines.not_available, *without), baselines.notes)
 
 

@@ -26,7 +26,7 @@ from nodulenet.training.targets import Targets, make_targets
 
 # Columns of the findings that travel into predictions.csv, where they exist.
 CARRIED = ("scan_id", "x_lps_mm", "y_lps_mm", "z_lps_mm", "diameter_mm", "label_basis")
-_FILE = Path("work") / "findings.parquet"
+_FOLDER = Path("work")
 # Where a finding has no patch in the store: it is streamed from its scan when it is scored.
 NOT_STORED = -1
 
@@ -59,8 +59,11 @@ class TrainingData:
         digest.update(self.targets.values.tobytes())
         return digest.hexdigest()
 
-    def save(self, run: Path) -> None:
-        """Write what units need into the run directory; ``folds.csv`` is there already."""
+    def save(self, run: Path, data_hash: str) -> None:
+        """Write what units need into the run directory; ``folds.csv`` is there already.
+
+        The file's name has the hash, so that units of a call never read what another one wrote.
+        """
         columns = ["finding_id", "patient_id", "label", "position"]
         columns += [c for c in CARRIED if c in self.findings.columns]
         table = self.findings[columns].assign(
@@ -68,17 +71,17 @@ class TrainingData:
             positive=self.targets.positive,
             **{f"target_{i}": column for i, column in enumerate(self.targets.values.T)},
         )
-        with atomic_path(run / _FILE) as temporary:
+        with atomic_path(_file(run, data_hash)) as temporary:
             table.to_parquet(temporary, index=False)
 
     @classmethod
-    def load(cls, run: Path, pieces: int) -> TrainingData:
+    def load(cls, run: Path, pieces: int, data_hash: str) -> TrainingData:
         """What :meth:`save` wrote.
 
         Raises:
             RunError: it is missing or damaged.
         """
-        file = run / _FILE
+        file = _file(run, data_hash)
         try:
             table = pd.read_parquet(file)
             outputs = sum(c.startswith("target_") for c in table.columns)
@@ -90,6 +93,10 @@ class TrainingData:
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{file}: cannot be read ({error}); start the training again") from error
         return cls(table, targets, Folds.load(run / FOLDS, pieces))
+
+
+def _file(run: Path, data_hash: str) -> Path:
+    return run / _FOLDER / f"findings-{data_hash}.parquet"
 
 
 def training_data(

@@ -13,19 +13,20 @@ from nodulenet.patches.disk_space import free_bytes
 from nodulenet.training.run import Unit
 from nodulenet.training.targets import outputs_of
 
-# In flight: weights, two moments of the optimizer, an average, the best weights.
-_CHECKPOINT_COPIES = 5
+# In flight: weights, two moments of the optimizer, an average, the best weights; twice, because a
+# new state is written beside the old one.
+_CHECKPOINT_COPIES = 2 * 5
 _FLOAT_BYTES = 4
 
 
-def disk_bytes(config: Config, units: Sequence[Unit]) -> int:
-    """What these units leave, and the largest state of one in flight."""
+def disk_bytes(config: Config, units: Sequence[Unit], jobs: int = 1) -> int:
+    """What these units leave, and the largest states of ``jobs`` in flight."""
     if not units:
         return 0
     shape, outputs = config.patch.input_shape, outputs_of(config.target)
     parameters = {m.key: get_model(m.name).parameter_count(shape, outputs) for m in config.models}
     kept = sum(parameters[unit.model] for unit in units)
-    in_flight = max(parameters[unit.model] for unit in units) * _CHECKPOINT_COPIES
+    in_flight = jobs * max(parameters[unit.model] for unit in units) * _CHECKPOINT_COPIES
     return (kept + in_flight) * _FLOAT_BYTES
 
 

@@ -98,8 +98,15 @@ class TrainingEstimate:
         return result
 
 
-def estimate_training(config: Config) -> TrainingEstimate:
+def estimate_training(
+    config: Config, *, folds: Sequence[int] | None = None, jobs: int = 1
+) -> TrainingEstimate:
     """Time :data:`TIMED_STEPS` steps of every model on batches of the first fold; nothing is kept.
+
+    Args:
+        config: the configuration.
+        folds: these alone. Defaults to all.
+        jobs: units at a time, for the disk. Defaults to 1.
 
     Raises:
         NoduleNetError: what training would fail on, too; RunError where the disk is too small.
@@ -114,12 +121,12 @@ def estimate_training(config: Config) -> TrainingEstimate:
     rows = trainable_rows(data, parts)
     batches = unit_batches(store, data, rows, config, seed=config.seed)
     patches = sum(batches.counts)
-    every = units_of(config, data.folds)
+    every = units_of(config, data.folds, folds)
     models = [
         _estimate(config, m, batches, patches, [u for u in every if u.model == m.key])
         for m in config.models
     ]
-    disk = disk_bytes(config, every)
+    disk = disk_bytes(config, every, jobs)
     refuse_full_disk(config.run, disk)
     return TrainingEstimate(
         patches=patches,

@@ -24,7 +24,6 @@ from nodulenet.training.epoch_keeper import (
     EpochKeeper,
     Judged,
     Place,
-    averaged_weights,
     is_over,
     write_history,
 )
@@ -75,6 +74,8 @@ def fit(
         if not is_last_begun or is_over(progression, train, begin + epochs):
             continue
         if number and progression.hard is None:
+            # The second round goes on from what the first one would keep.
+            checkpoint.assign(model.weights, progression.best_weights)
             progression.hard = _hardest(model, store, data, rows, config)
         batches = unit_batches(store, data, rows, config, seed, hard=progression.hard)
         compile_model(model, batches, config, epochs)
@@ -156,6 +157,9 @@ def unit_batches(
 def compile_model(model: Any, batches: TrainingBatches, config: Config, epochs: int) -> None:
     """Give a model the optimizer and the loss of a round of ``epochs``."""
     optimizer = make_optimizer(config.train, len(batches), epochs)
+    if config.train.precision == "mixed_float16":
+        # Keras wraps by the model's own policy, which is float32 here: only its layers are mixed.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # With its variables there beforehand, TensorFlow traces the step once instead of twice.
     optimizer.build(model.trainable_variables)
     model.compile(
@@ -182,8 +186,7 @@ def _hardest(
     assert train.negatives_per_positive is not None
     negatives = np.flatnonzero(~positive)
     positions = data.findings["position"].to_numpy()[rows[negatives]]
-    with averaged_weights(model, train):
-        outputs = score(model, store, positions, config.patch)
+    outputs = score(model, store, positions, config.patch)
     probability = positive_probability(outputs, config.target)
     drawn = train.negatives_per_positive * positive.sum() * train.hard_negatives.share
     count = min(len(negatives), max(1, round(_HARD_POOL * drawn)))

@@ -44,6 +44,8 @@ def stream_held_out(
         shared = config.folds.allow_shared_patients
         outer = data.folds.parts(fold, allow_shared_patients=shared).outer
         rows = data.findings.iloc[outer[~data.stored[outer]]]
+        if rows.empty:
+            continue
         own = [u for u in units if u.fold == fold]
         models = [m for m in config.models if any(u.model == m.key for u in own)]
         streamed = stream_scores(
@@ -59,6 +61,8 @@ def stream_held_out(
         )
         failures += streamed.failures
         names = [name for model in models for name in _names(model)]
+        if not np.isfinite(streamed.outputs).any():
+            continue  # not one of its scans could be read, which the failures say
         for column, name in zip(streamed.outputs.T, names, strict=True):
             scored = np.isfinite(column)
             tables.append(_table(rows[scored], column[scored], name, fold))

@@ -21,12 +21,14 @@ from nodulenet.patches.prepare import store_folder
 from nodulenet.patches.source import load_source
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
-from nodulenet.patches.workers import Cluster, Processes, Workers
+from nodulenet.patches.workers import Cluster, Processes, WorkerDiedError, Workers
 from nodulenet.progress import Progress, Silent
 from nodulenet.training.comparison import check_beside
 from nodulenet.training.data import TrainingData, training_data
 from nodulenet.training.disk import disk_bytes, refuse_full_disk
+from nodulenet.training.exact_pose import check_poses
 from nodulenet.training.gather import gather
+from nodulenet.training.initial import weights_hash
 from nodulenet.training.run import Run, Unit
 from nodulenet.training.selection import check_workers, units_of
 from nodulenet.training.unit import Job, note_failure, train_unit
@@ -88,19 +90,29 @@ def train(
     run = Run.of(config)
     data = training_data(config, source, store, run)
     chosen = units_of(config, data.folds, folds, models)
+    every = units_of(config, data.folds)
+    check_poses(config)
     check_beside(config, data.findings, data.folds)
-    for note in (*source.findings.notes, *data.folds.notes, *data.targets.notes):
+    # Folds that are read back from their file say no more how they were made.
+    stages = run.manifest().get("stages", {}) if run.has_results() else {}
+    earlier = stages.get("train", {}).get("fold_notes", [])
+    fold_notes = list(dict.fromkeys([*earlier, *data.folds.notes]))
+    notes = [*source.findings.notes, *fold_notes, *data.targets.notes]
+    for note in notes:
         progress.say(f"note: {note}")
     audit = _audited(config, data, store, progress)
     run.begin(data.folds, data.findings.drop(columns=["content_hash", "position"]))
     run.copy_reference(source.findings.reference)
     run.record("prepare", {"store": store.path.name, "failures": store.failures()})
     data_hash = data.hash()
-    data.save(run.path)
-    identities = {unit: _identity(config, unit, data_hash) for unit in chosen}
-    todo = [u for u in chosen if not run.finished(u, identities[u])]
-    refuse_full_disk(run.path, disk_bytes(config, todo))
-    job = Job(run.path.absolute(), store.path.absolute(), config, identities)
+    data.save(run.path, data_hash)
+    identities = {unit: _identity(config, unit, data_hash) for unit in every}
+    # Of all of them, so that one that does not fit is told before hours of work on the others.
+    there = {unit for unit in every if run.finished(unit, identities[unit])}
+    run.log_forgotten_scorings(there, identities)
+    todo = [u for u in chosen if u not in there]
+    refuse_full_disk(run.path, disk_bytes(config, todo, jobs or 1))
+    job = Job(run.path.absolute(), store.path.absolute(), config, identities, data_hash)
     failures: list[dict[str, str]] = []
     with (
         progress.watching(run.path, chosen, config.train.epochs),
@@ -112,8 +124,7 @@ def train(
             else:
                 failures.append({"what": f"unit {ended.unit}", "error": ended.error})
     # Also units of an earlier call with other --folds or --models.
-    every = units_of(config, data.folds)
-    finished = [u for u in every if run.finished(u, _identity(config, u, data_hash))]
+    finished = [u for u in every if run.finished(u, identities[u])]
     if not finished:
         run.record("train", {"failures": failures})
         first = failures[0]["error"] if failures else "no unit was asked for"
@@ -127,12 +138,8 @@ def train(
             "source": store.source,
             "data_hash": data_hash,
             "audit": list(audit.checks),
-            "notes": [
-                *source.findings.notes,
-                *data.folds.notes,
-                *data.targets.notes,
-                *gathered.notes,
-            ],
+            "notes": list(dict.fromkeys([*notes, *gathered.notes])),
+            "fold_notes": fold_notes,
             "units": len(finished),
             "units_left": len(every) - len(finished),
             "not_available": gathered.not_available,
@@ -185,14 +192,26 @@ def _outcomes(workers: Workers | None, job: Job, units: Sequence[Unit]):  # type
             else:
                 # Its worker died, or could not be told of it.
                 folder = job.run / outcome.unit.folder
-                yield note_failure(folder, outcome.unit, str(outcome.error))
+                yield note_failure(folder, outcome.unit, _worker_error(outcome.error, job.config))
+
+
+def _worker_error(error: Exception | None, config: Config) -> str:
+    if isinstance(error, WorkerDiedError):
+        return (
+            f"its process died (killed, or out of memory) with batches of "
+            f"{config.train.batch_size}; set a smaller train.batch_size or fewer --jobs; it goes "
+            f"on after its last finished epoch"
+        )
+    return str(error)
 
 
 def _audited(config: Config, data: TrainingData, store: PatchStore, progress: Progress) -> Audit:
     shared_allowed = config.folds.allow_shared_patients
+    # What is not stored is only ever scored, and never of a patient who is trained on.
+    stored = data.findings[data.stored]
     audit = audit_folds(
-        data.findings,
-        data.folds,
+        stored,
+        data.folds.only(set(stored["finding_id"])),
         allow_shared_patients=shared_allowed,
         store=store,
         progress=progress,
@@ -221,6 +240,8 @@ def _identity(config: Config, unit: Unit, data: str) -> str:
         model.model_dump(mode="json"),
         config.target.model_dump(mode="json") if config.target else None,
         config.folds.inner_rotation,
+        config.folds.allow_shared_patients,
+        weights_hash(model.init_from) if model.init_from else None,
     ]
     text = json.dumps(settings, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

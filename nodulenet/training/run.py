@@ -24,7 +24,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,6 +192,14 @@ class Run:
             table = pd.concat([pd.read_csv(file), table], ignore_index=True)
         with atomic_path(file) as temporary:
             table.to_csv(temporary, index=False)
+
+    def log_forgotten_scorings(self, units: Iterable[Unit], identities: dict[Unit, str]) -> None:
+        """Note finished units whose scoring was not: whoever asked for them was killed."""
+        file = self.path / SCORINGS
+        known = set(pd.read_csv(file, dtype=str)["identity"]) if file.is_file() else set()
+        for unit in sorted(units):
+            if identities[unit] not in known:
+                self.log_outer_scoring(unit, identities[unit])
 
     def save_predictions(self, table: pd.DataFrame) -> pd.DataFrame:
         """Write ``predictions.csv``, without columns that are empty throughout."""

@@ -6,7 +6,6 @@ on another machine, and in any order. It keeps its state after every epoch and g
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 import traceback
@@ -28,7 +27,7 @@ from nodulenet.config.schema import Config, ModelConfig, TrainConfig
 from nodulenet.errors import ConfigError, NoduleNetError
 from nodulenet.patches.folds import Parts
 from nodulenet.patches.store import HEAD, PatchStore
-from nodulenet.patches.workers import SetupError
+from nodulenet.patches.workers import SetupError, ends_everything
 from nodulenet.seeds import child_seed
 from nodulenet.training.data import CARRIED, TrainingData, inner_pieces
 from nodulenet.training.run import Unit
@@ -48,6 +47,7 @@ class Job:
     store: Path
     config: Config
     identities: dict[Unit, str]
+    data_hash: str
     version: str = __version__
 
 
@@ -87,7 +87,7 @@ def train_unit(job: Job, unit: Unit) -> Ended:
         except NoduleNetError as error:
             return note_failure(folder, unit, str(error))
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS):
+            if ends_everything(error):
                 raise
             # One unit that meets a defect of ours must not end a night's work on the others.
             return note_failure(folder, unit, _explained(error, job.config.train))
@@ -103,7 +103,8 @@ def note_failure(folder: Path, unit: Unit, error: str) -> Ended:
 
 def _explained(error: Exception, train: TrainConfig) -> str:
     name = type(error).__name__
-    if isinstance(error, MemoryError) or "OutOfMemory" in name or "ResourceExhausted" in name:
+    signs = ("outofmemory", "out of memory", "resourceexhausted", "resource_exhausted")
+    if isinstance(error, MemoryError) or any(s in f"{name} {error}".lower() for s in signs):
         return (
             f"out of memory ({name}) with batches of {train.batch_size}; set train.batch_size="
             f"{max(1, train.batch_size // 2)}, fewer --jobs, or smaller patches"
@@ -171,7 +172,7 @@ def _train(job: Job, unit: Unit) -> None:
     config, recipe = job.config, job.config.train
     set_threads(recipe.threads)
     started = time.monotonic()
-    data = TrainingData.load(job.run, inner_pieces(config))
+    data = TrainingData.load(job.run, inner_pieces(config), job.data_hash)
     store = PatchStore(job.store)
     piece = unit.seed if config.folds.inner_rotation else 0
     parts = data.folds.parts(
@@ -189,7 +190,7 @@ def _train(job: Job, unit: Unit) -> None:
     if model_config.init_from is not None:
         from nodulenet.training.initial import start_from
 
-        start_from(model, model_config, data.findings["patient_id"], parts)
+        start_from(model, model_config, data.findings, parts)
     folder = job.run / unit.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "failed.json").unlink(missing_ok=True)
@@ -217,6 +218,7 @@ def _train(job: Job, unit: Unit) -> None:
             "fold": unit.fold,
             "seed": unit.seed,
             "random_seed": seed,
+            "backend": keras.backend.backend(),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "epochs": len(fitted.history),
             "best_epoch": fitted.best_epoch,

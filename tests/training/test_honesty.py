@@ -21,6 +21,12 @@ from nodulenet.training.data import TrainingData
 Tree = Callable[..., dict[str, Any]]
 
 
+def training_data_of(run: Path, pieces: int) -> TrainingData:
+    """What the units of a run were trained on."""
+    (file,) = (run / "work").glob("findings-*.parquet")
+    return TrainingData.load(run, pieces, file.stem.removeprefix("findings-"))
+
+
 def trained(tree_of: Tree, run: Path, **more: Any) -> kfold.Trained:
     return kfold.train(Config.model_validate(tree_of(run, **more)))
 
@@ -61,7 +67,7 @@ def test_parts_are_disjoint_by_patient_and_counted(tree_of: Tree, tmp_path: Path
             "least_of_each_label": 2,
         },
     )
-    data = TrainingData.load(done.run.path, 2)
+    data = training_data_of(done.run.path, 2)
     patients = data.findings["patient_id"]
     for fold in (0, 1):
         inner = []
@@ -173,7 +179,7 @@ def test_findings_that_a_rule_leaves_out_are_learned_and_never_evaluated(
         target={"kind": "soft", "column": "rating", "low": 1, "high": 5},
         train={"epochs": 1, "batch_size": 16},
     )
-    data = TrainingData.load(done.run.path, 1)
+    data = training_data_of(done.run.path, 1)
     unlabelled = set(data.findings.loc[data.findings["label"].isna(), "finding_id"])
     assert len(unlabelled) > 20
     assert not unlabelled & set(done.predictions["finding_id"])

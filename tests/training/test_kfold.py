@@ -38,7 +38,7 @@ def networks(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def fake_unit(job: Job, unit: Unit) -> Ended:
     """Ends at once, with predictions of chance."""
-    data = TrainingData.load(job.run, 1)
+    data = TrainingData.load(job.run, 1, job.data_hash)
     parts = data.folds.parts(unit.fold, allow_shared_patients=True)
     folder = job.run / unit.folder
     folder.mkdir(parents=True)

@@ -90,7 +90,9 @@ def test_classes_weigh_the_same_over_an_epoch() -> None:
         ({"patience": 3}, "patience needs a monitor"),
         ({"balanced_batches": True, "negatives_per_positive": 2}, "contradict each other"),
         ({"hard_negatives": {}}, "hard_negatives needs negatives_per_positive"),
-        ({"balanced_batches": True, "class_weight": "balanced"}, "balanced_batches balance"),
+        ({"optimizer": "sgd", "weight_decay": 0.1}, "weight_decay is only for optimizer: adamw"),
+        ({"focal_gamma": 3}, "focal_gamma is only for loss: focal"),
+        ({"step_epochs": 3}, "step_epochs is only for schedule: step"),
     ],
 )
 def test_options_that_nobody_would_use_are_refused(fields: dict[str, Any], expected: str) -> None:

@@ -79,7 +79,8 @@ def test_it_trains_stops_and_goes_on(
     model = keras.models.load_model(folder / "model.keras", compile=False)
     config = Config.model_validate(tree)
     store = open_store(config)
-    data = TrainingData.load(tmp_path / "run", 1)
+    (file,) = (tmp_path / "run" / "work").glob("findings-*.parquet")
+    data = TrainingData.load(tmp_path / "run", 1, file.stem.removeprefix("findings-"))
     outer = data.folds.parts(0).outer
     found = score(model, store, data.findings["position"].to_numpy()[outer], config.patch)[:, 1]
     assert abs(found - rows["probability"].to_numpy()).max() < 1e-4
