@@ -144,6 +144,7 @@ def rate_of(feed: Callable[[], Iterator[int]], seconds: float) -> float:
 
 def part_loader(folder: Path, quick: bool) -> None:
     import torch
+
     from nodulenet.transforms import import_monai
 
     monai = import_monai()
@@ -197,9 +198,13 @@ def part_loader(folder: Path, quick: bool) -> None:
         again = rate_of(ours, seconds)
         texts = [f"{who} {rate:.0f}/s" for who, rate in rates.items()]
         ratios = [
-            f"{min(rates['ours'], again) / rate:.1f}" for who, rate in rates.items() if who != "ours"
+            f"{min(rates['ours'], again) / rate:.1f}"
+            for who, rate in rates.items()
+            if who != "ours"
         ]
-        print(f"{name:22s} {', '.join(texts)}, ours again {again:.0f}/s; times {' and '.join(ratios)}")
+        print(
+            f"{name:22s} {', '.join(texts)}, ours again {again:.0f}/s; times {' and '.join(ratios)}"
+        )
         torch.set_num_threads(torch.get_num_threads())
 
 

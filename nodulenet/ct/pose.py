@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from nodulenet.errors import UsageError
+
 Rotations = Literal["none", "quarter_turns", "in_plane", "any"]
 
 
@@ -28,6 +30,9 @@ class PoseRange:
         flips: whether to mirror each axis with probability 0.5.
         zoom: the size changes by a factor from 1 / (1 + zoom) to 1 + zoom, evenly in its logarithm.
         shift_voxels: largest shift along each axis, drawn evenly.
+
+    Raises:
+        UsageError: rotations of space for a plane.
     """
 
     spacing_mm: tuple[float, ...]
@@ -35,6 +40,13 @@ class PoseRange:
     flips: bool = True
     zoom: float = 0.0
     shift_voxels: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rotations == "any" and len(self.spacing_mm) != 3:
+            raise UsageError(
+                f"rotations={self.rotations!r} of {len(self.spacing_mm)} axes; expected 3, or "
+                f"'in_plane'"
+            )
 
     def draw(
         self, random: np.random.Generator | np.random.RandomState, count: int

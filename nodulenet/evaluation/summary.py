@@ -21,7 +21,7 @@ from nodulenet.evaluation.compare import compare_all, reference_for
 from nodulenet.evaluation.discrimination import fold_metrics, over_folds, pooled_metrics
 from nodulenet.evaluation.froc import evaluate_froc
 from nodulenet.evaluation.froc_tables import FrocReference
-from nodulenet.evaluation.kinds import ACQUISITION, model_kinds, pairs_of
+from nodulenet.evaluation.kinds import ACQUISITION, is_baseline, model_kinds, pairs_of
 from nodulenet.evaluation.overview import overview
 from nodulenet.evaluation.recalibration import recalibrate
 from nodulenet.evaluation.repeats import repeated, withhold
@@ -100,7 +100,8 @@ def summarize(
     }
     inner = table[table["split"] == "inner"]
     kinds = model_kinds(rows)
-    models = list(kinds)
+    # Baselines after what is held against them, whatever the order of the table.
+    models = sorted(kinds, key=lambda model: is_baseline(kinds[model]))
     reference, chosen = reference_for(models, settings.reference_model, settings.margin)
     # What acquisition alone predicts is a check, and is compared with nothing.
     contenders = rows[rows["model"].map(kinds) != ACQUISITION]

@@ -107,7 +107,8 @@ class PreparationEstimate:
         ]
         if self.prepare_s is None:
             return [*result, ("time", "unknown: not one scan of the sample could be read")]
-        result.append(("time", f"{duration_text(self.prepare_s)} ({sample})"))
+        time_text = f"{duration_text(self.prepare_s)} ({sample})" if self.patches_left else "none"
+        result.append(("time", time_text))
         if self.stream_s is not None and self.streamed:
             result.append(
                 ("streaming", f"{duration_text(self.stream_s)} of reading for each scoring of all")
@@ -208,7 +209,7 @@ def _timed_sample(
     """Some units, evenly spread: each cut at one point and at many; None where none can be read."""
     places = np.unique(np.linspace(0, len(units) - 1, min(_SAMPLED_SCANS, len(units))).astype(int))
     chosen = [units[i] for i in places]
-    scan_s: list[float] = []
+    singles: list[float] = []
     patch_s: list[float] = []
     patches = 0
     begin = time.perf_counter()
@@ -227,14 +228,14 @@ def _timed_sample(
                 continue  # the preparation lists it
             finally:
                 task.advance(note=unit.name[-12:])
-            each = max(0.0, several - single) / (count - 1) if count > 1 else 0.0
             if count > 1:
-                patch_s.append(each)
-            scan_s.append(max(0.0, single - each))
+                patch_s.append(max(0.0, several - single) / (count - 1))
+            singles.append(single)
             patches += count
-    if not scan_s:
+    if not singles:
         return None
-    return _Sample(len(scan_s), patches, float(np.mean(scan_s)), float(np.mean(patch_s or [0.0])))
+    each = float(np.mean(patch_s or [0.0]))
+    return _Sample(len(singles), patches, max(0.0, float(np.mean(singles)) - each), each)
 
 
 def _first(unit: Unit, count: int) -> Unit:

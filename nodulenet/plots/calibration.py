@@ -253,7 +253,7 @@ def _dress_diagram(ax: Axes) -> None:
 
 
 def _x_label(of: str) -> str:
-    return literal(f"Predicted probability of {of}" if of else "Predicted probability")
+    return literal(f"Predicted probability of “{of}”" if of else "Predicted probability")
 
 
 def _strip(ax: Axes, largest: int, of: str) -> Axes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
             audit=audit,
             banners=_banners(content, audit),
             shown=shown_models(content.metrics),
-            kinds={m: WORDS.get(r["kind"], "") for m, r in content.metrics["models"].items()},
+            kinds=defaultdict(
+                str, {m: WORDS.get(r["kind"], "") for m, r in content.metrics["models"].items()}
+            ),
             limitations=[*_ALWAYS, *content.limitations],
             version=__version__,
         )
@@ -141,13 +144,14 @@ def _banners(content: ReportContent, audit: Mapping[str, Any]) -> list[dict[str,
         )
     confounding = content.metrics["confounding"]
     if confounding:
-        lines = [_sentence(check["found"]) for check in confounding]
+        lines = [
+            f"{check['model']}, which knows how scans were made and nothing of the findings, has "
+            f"an AUC of {formats.number(check['auc'])} ({formats.interval(check)}), which leaves "
+            f"0.5."
+            for check in confounding
+        ]
         banners.append({"heading": _CONFOUNDED, "lines": lines, "advice": _CONFOUNDED_ADVICE})
     return banners
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _fold_rows(content: ReportContent) -> list[dict[str, int]]:

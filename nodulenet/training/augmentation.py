@@ -7,7 +7,6 @@ that they draw from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,88 +14,18 @@ import numpy.typing as npt
 
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Augmentation
-from nodulenet.ct.pose import PoseRange
-from nodulenet.errors import ConfigError
-from nodulenet.patches.symmetry import Symmetry
 from nodulenet.patches.values import Values
 from nodulenet.training.channels import Channels
-from nodulenet.training.exact_pose import (
-    cropped_body,
-    cropped_planes,
-    mirrored_and_turned,
-    posed_planes,
-    spec_axes,
-)
+from nodulenet.training.draws import AIR_HU, Draws, Turns, draw, refuse_small_margin
+from nodulenet.training.exact_pose import cropped_body, cropped_planes, posed_planes
 from nodulenet.training.resampling import LinearResampler
 from nodulenet.training.smoothing import Blur
 
-AIR_HU = -1000.0
-UNSHARP_SIGMA_VOXELS = 1.0
 # Patches are worked on in groups of about so many voxels, which stay in the core's cache.
 _GROUP_VOXELS = 32_768
 _LEVELS = 2**16
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Poses that are resampled, one row a patch, as :class:`PoseRange` draws them."""
-
-    matrices: npt.NDArray[np.float64]
-    shifts: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Moves:
-    """Poses that only move voxels: shifts (n, axes), then mirrors and quarter turns."""
-
-    shifts: npt.NDArray[np.int64]
-    symmetries: tuple[Symmetry, ...]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of a batch but for its noise: one row a patch.
-
-    Attributes:
-        poses: how the patches lie.
-        offset, scale: added to the values; times the contrast to what stays.
-        sigma: of the blur, that of the blurred copy where a patch is sharpened.
-        gain: of unsharp masking; -1 where the blurred copy takes the patch's place.
-    """
-
-    poses: Turns | Moves
-    offset: npt.NDArray[np.float64]
-    scale: npt.NDArray[np.float64]
-    sigma: npt.NDArray[np.float64]
-    gain: npt.NDArray[np.float64]
-
-
-def refuse_small_margin(spec: PatchSpec, augment: Augmentation) -> None:
-    """Augmentation may not look beyond the stored margin.
-
-    Raises:
-        ConfigError: it would.
-    """
-    needed = augment.needed_margin_voxels(spec)
-    if needed > spec.margin_voxels:
-        raise ConfigError(
-            f"train.augment needs patch.margin_voxels={needed}, got {spec.margin_voxels}; enlarge "
-            f"the margin or turn, zoom and shift less"
-        )
-
-
-def pose_range(spec: PatchSpec, augment: Augmentation) -> PoseRange:
-    """The poses of an augmentation that resamples."""
-    x, y, z = spec.spacing_xyz_mm
-    return PoseRange(
-        (y, x) if spec_axes(spec) == 2 else (z, y, x),
-        rotations=augment.rotations,
-        flips=augment.flips,
-        zoom=augment.zoom,
-        shift_voxels=augment.shift_voxels,
-    )
 
 
 class BatchAugmentation:
@@ -118,9 +47,7 @@ class BatchAugmentation:
     def __init__(self, spec: PatchSpec, augment: Augmentation, values: Values) -> None:
         refuse_small_margin(spec, augment)
         self._spec, self._augment, self._values = spec, augment, values
-        self._axes = spec_axes(spec)
         self._channels = Channels(spec)
-        self._poses = pose_range(spec, augment) if augment.resamples else None
         self._shape = (3, *spec.size) if spec.orthogonal_planes else spec.size
         self._noise = _normal_levels() * np.float32(augment.noise)
         self._group = max(1, _GROUP_VOXELS // int(np.prod(self._shape)))
@@ -133,31 +60,7 @@ class BatchAugmentation:
 
     def draw(self, random: np.random.Generator, count: int) -> Draws:
         """The random numbers of ``count`` patches."""
-        augment = self._augment
-        poses: Turns | Moves
-        if self._poses is not None:
-            poses = Turns(*self._poses.draw(random, count))
-        else:
-            most = int(augment.shift_voxels)
-            moves = random.integers(-most, most + 1, size=(count, self._axes))
-            flips = random.uniform(size=(count, self._axes)) < (0.5 if augment.flips else 0)
-            turns = random.integers(4 if augment.rotations == "quarter_turns" else 1, size=count)
-            both = zip(flips.tolist(), turns, strict=True)
-            poses = Moves(moves, tuple(mirrored_and_turned(f, t) for f, t in both))
-        offset = random.uniform(-augment.hu_offset, augment.hu_offset, size=count)
-        scale = 1 + random.uniform(-augment.hu_scale, augment.hu_scale, size=count)
-        sigma = random.uniform(0, augment.blur, size=count)
-        gain = random.uniform(0, augment.sharpen, size=count)
-        # As of RandSharpnessd: one of the two, by a coin where both are there.
-        coin = random.uniform(size=count) < 0.5
-        blurs = coin if augment.blur and augment.sharpen else np.full(count, not augment.sharpen)
-        return Draws(
-            poses,
-            offset,
-            scale,
-            np.where(blurs, sigma, UNSHARP_SIGMA_VOXELS),
-            np.where(blurs, -1.0, gain),
-        )
+        return draw(self._spec, self._augment, random, count)
 
     def apply(
         self, stored: Sequence[npt.NDArray[np.int16]], draws: Draws, random: np.random.Generator

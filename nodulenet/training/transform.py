@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Augmentation
 from nodulenet.patches.values import Values
-from nodulenet.training.augmentation import (
+from nodulenet.training.draws import (
     AIR_HU,
     UNSHARP_SIGMA_VOXELS,
     pose_range,

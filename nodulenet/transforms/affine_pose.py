@@ -68,7 +68,6 @@ class RandAffinePosed(Randomizable, MapTransform):
             mode="bilinear",
             padding_mode="border",
             dtype=np.float64,
-            align_corners=True,
             image_only=True,
         )
         return pose(patch)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +60,14 @@ def test_streamed_findings_are_counted_apart(luna: dict[str, Any]) -> None:
 def test_time_is_the_sample_on_the_whole(
     luna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(unit: Any, job: Any, state: Any) -> None:
-        time.sleep(0.04 + 0.02 * len(unit.finding_ids))
-
-    monkeypatch.setattr(room, "cut_unit", slow)
+    monkeypatch.setattr(room, "_seconds", lambda unit, _: 0.4 + 0.2 * len(unit.finding_ids))
+    luna["source"] |= {"negatives_per_positive": 0.4, "stream_rest": True}
     found = estimate_preparation(Config.model_validate(luna), jobs=2)
-    assert found.prepare_s == pytest.approx((3 * 0.04 + 6 * 0.02) / 2, rel=0.3)
+    streamed, stored = found.streamed, found.patches
+    assert found.prepare_s == pytest.approx((3 * 0.4 + stored * 0.2) / 2)
+    # Without margin a patch has fewer voxels to cut.
+    share = (21 * 23 * 23) / (23 * 25 * 25)
+    assert found.stream_s == pytest.approx(0.4 * streamed + 0.2 * streamed * share)
     assert found.processes == 2
 
 
