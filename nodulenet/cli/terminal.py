@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
@@ -50,7 +51,20 @@ def run_app(app: typer.Typer) -> None:
         # Typer turns Ctrl-C into this exit code by itself.
         if end_.code == STOPPED:
             complain("stopped; what was finished is kept, the same command goes on from there")
+            _leave_at_once()
         raise
+
+
+def _leave_at_once() -> NoReturn:
+    """End without freeing object by object what TensorFlow has made, which takes seconds.
+
+    Everything has been put away when this is reached; what is registered for the end is done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+            stream.flush()
+    os._exit(STOPPED)
 
 
 def warn(text: str) -> None:

@@ -166,6 +166,10 @@ def build_classifier(model: ModelConfig, spec: PatchSpec, config: Config) -> Any
 
 
 def _train(job: Job, unit: Unit) -> None:
+    folder = job.run / unit.folder
+    (folder / "failed.json").unlink(missing_ok=True)
+    # Before Keras is imported, so that who watches the run sees it begin.
+    write_json(folder / "started.json", {"time": datetime.now(UTC).isoformat(timespec="seconds")})
     from nodulenet.training.backend import keras
     from nodulenet.training.fitting import fit
 
@@ -191,9 +195,6 @@ def _train(job: Job, unit: Unit) -> None:
         from nodulenet.training.initial import start_from
 
         start_from(model, model_config, data.findings, parts)
-    folder = job.run / unit.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "failed.json").unlink(missing_ok=True)
     fitted = fit(
         model,
         store,
