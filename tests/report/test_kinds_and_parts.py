@@ -193,6 +193,7 @@ def test_the_table_of_all_is_on_the_page_on_the_terminal_and_in_a_file(
     for words in ("900,578", "123 M", "200", "11.2", "stack", "size"):
         assert words in told, words
     assert "extent is not there: no column nz." in table
+    assert "extent: not available; no column nz" in told
 
 
 def test_baselines_stand_in_tables_and_not_in_figures_of_their_own(
