@@ -117,8 +117,9 @@ def _cost_table(overview: dict[str, Any]) -> Any:
 
 
 def _lines(metrics: dict[str, Any]) -> list[str]:
-    """What a probability is of, and the pairs of models."""
-    lines = []
+    """What is missing, what a probability is of, and the pairs of models."""
+    missing = metrics.get("not_available", [])
+    lines = [f"{one['label']}: not available; {one['why']}" for one in missing]
     label = metrics.get("label")
     if label:
         lines.append(f"A probability here is the probability {label['probability_of']}.")

@@ -19,7 +19,8 @@ class Report:
 
     Attributes:
         path: Of the page; ``metrics.json`` and ``figures/`` lie beside it.
-        metrics: Of :func:`nodulenet.evaluation.summary.summarize`, and ``label``: what it means.
+        metrics: Of :func:`nodulenet.evaluation.summary.summarize`, with ``label`` (what it
+            means) and ``not_available`` (``{"label", "why"}`` of what stands in no table).
         notes: What it lacks and what was tolerated.
         failures: How many failures earlier stages listed.
     """
@@ -38,7 +39,10 @@ def publish(folder: Path, content: ReportContent) -> Report:
     Raises:
         PredictionsError: the predictions have no outer rows.
     """
-    metrics = dict(content.metrics) | {"label": content.label}
+    metrics = dict(content.metrics) | {
+        "label": content.label,
+        "not_available": [dict(missing) for missing in content.not_available],
+    }
     write_json(folder / "metrics.json", metrics)
     # Whole numbers with a gap would be written as 3.0; object keeps them as they are.
     table = pd.DataFrame(metrics["overview"]["rows"], dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from nodulenet.config.schema import BaselineConfig, EvaluateConfig, FoldsConfig,
 from nodulenet.evaluation import read_predictions, summarize
 from nodulenet.patches.folds import make_folds
 from nodulenet.report import ReportContent
+from nodulenet.report.html import _banners
 from nodulenet.report.methods import MethodsFacts, methods_text
 from nodulenet.report.parts import costs_of_models, count_scorings, parts_of_folds
 from nodulenet.report.publish import Report, publish
@@ -148,12 +150,17 @@ def test_confounded_labels_stand_in_red_above_everything(
 
 
 def test_labels_that_are_not_confounded_have_no_banner(
-    tmp_path: Path, make_predictions: MakePredictions
+    published: tuple[Report, ReportContent],
 ) -> None:
-    report = publish(tmp_path, content_of(make_predictions, strength=0.0))
-    assert 'class="banner"' not in report.path.read_text(encoding="utf-8")
-    assert "WARNING" not in results_table(report.metrics)
-    assert "acquisition" in words_of(report.path)
+    _, content = published
+    metrics = dict(content.metrics) | {"confounding": []}
+    plain = dataclasses.replace(content, metrics=metrics)
+    assert _banners(plain, {"ok": True}) == []
+    assert "WARNING" not in results_table(metrics)
+    # A leak is told first.
+    leak = {"ok": False, "heading": "leak", "wrong": ["x"], "advice": "y"}
+    assert _banners(content, leak)[0]["heading"] == "leak"
+    assert len(_banners(content, leak)) == 2
 
 
 def test_the_table_of_all_is_on_the_page_on_the_terminal_and_in_a_file(
@@ -186,6 +193,7 @@ def test_the_table_of_all_is_on_the_page_on_the_terminal_and_in_a_file(
     for words in ("900,578", "123 M", "200", "11.2", "stack", "size"):
         assert words in told, words
     assert "extent is not there: no column nz." in table
+    assert "extent: not available; no column nz" in told
 
 
 def test_baselines_stand_in_tables_and_not_in_figures_of_their_own(
