@@ -12,6 +12,7 @@ import typer
 from nodulenet import __version__
 from nodulenet.cli import (
     audit,
+    augment,
     classify,
     compare,
     config,
@@ -64,6 +65,7 @@ app.command(epilog=EPILOG)(prepare.prepare)
 app.command(epilog=EPILOG)(store.store)
 app.command(epilog=EPILOG)(audit.audit)
 app.command(epilog=EPILOG)(run.run)
+app.command(epilog=EPILOG)(augment.augment)
 app.command(epilog=EPILOG)(train.train)
 app.command(epilog=EPILOG)(evaluate.evaluate)
 app.command(epilog=EPILOG)(validate.validate)

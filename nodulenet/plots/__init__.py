@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nodulenet.plots.augmentation import augmentation_figure
     from nodulenet.plots.calibration import (
         calibration_figure,
         recalibration_figure,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "OperatingMark": "roc",
+    "augmentation_figure": "augmentation",
     "calibration_figure": "calibration",
     "difference_figure": "difference",
     "figure_svg": "render",
@@ -45,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "OperatingMark",
+    "augmentation_figure",
     "calibration_figure",
     "difference_figure",
     "figure_svg",

@@ -26,6 +26,8 @@ _GROUP_VOXELS = 32_768
 _LEVELS = 2**16
 
 Floats = npt.NDArray[np.float32]
+# An array (n, *stored_shape), or the views of a store, which are not copied.
+StoredPatches = Sequence[npt.NDArray[np.int16]] | npt.NDArray[np.int16]
 
 
 class BatchAugmentation:
@@ -52,9 +54,7 @@ class BatchAugmentation:
         self._noise = _normal_levels() * np.float32(augment.noise)
         self._group = max(1, _GROUP_VOXELS // int(np.prod(self._shape)))
 
-    def __call__(
-        self, stored: Sequence[npt.NDArray[np.int16]], random: np.random.Generator
-    ) -> Floats:
+    def __call__(self, stored: StoredPatches, random: np.random.Generator) -> Floats:
         """Model inputs (n, *spec.input_shape) of stored patches (n, *spec.stored_shape)."""
         return self.apply(stored, self.draw(random, len(stored)), random)
 
@@ -62,9 +62,7 @@ class BatchAugmentation:
         """The random numbers of ``count`` patches."""
         return draw(self._spec, self._augment, random, count)
 
-    def apply(
-        self, stored: Sequence[npt.NDArray[np.int16]], draws: Draws, random: np.random.Generator
-    ) -> Floats:
+    def apply(self, stored: StoredPatches, draws: Draws, random: np.random.Generator) -> Floats:
         """Model inputs with given numbers; the noise is still drawn from ``random``."""
         count = len(stored)
         inputs = np.empty((count, *self._spec.input_shape), dtype=np.float32)
@@ -85,7 +83,7 @@ class BatchAugmentation:
 
     def _pose(
         self,
-        stored: Sequence[npt.NDArray[np.int16]],
+        stored: StoredPatches,
         draws: Draws,
         group: slice,
         resampler: LinearResampler,

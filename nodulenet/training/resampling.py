@@ -53,7 +53,7 @@ class LinearResampler:
 
     def __call__(
         self,
-        patches: Sequence[npt.NDArray[np.int16]],
+        patches: Sequence[npt.NDArray[np.int16]] | npt.NDArray[np.int16],
         matrices: npt.NDArray[np.float64],
         shifts: npt.NDArray[np.float64],
         out: npt.NDArray[np.float32],
@@ -69,7 +69,7 @@ class LinearResampler:
             shifts: (n, axes), in voxels of the source.
             out: float32.
         """
-        source = patches[0] if len(patches) == 1 else np.stack(patches)
+        source = patches[0] if len(patches) == 1 else np.asarray(patches)
         flat = np.ascontiguousarray(source).reshape(-1)
         rows, columns = self._offsets[-2:]
         # Where the pixels of a plane lie, and where the planes lie: their sum is all places.

@@ -6,7 +6,8 @@ to whole batches.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Augmentation
@@ -28,9 +29,12 @@ from nodulenet.transforms import (
 )
 
 if TYPE_CHECKING:
-    from monai.transforms import Compose, Transform
+    from monai.transforms import Compose
 
 KEY = "patch"
+
+# A dictionary transform and its arguments but for the key.
+_Step = tuple[type, dict[str, Any]]
 
 
 def training_transform(
@@ -49,77 +53,88 @@ def training_transform(
     Raises:
         ConfigError: poses would reach beyond the stored margin.
     """
+    steps = _steps(spec, augment, values or Values())
+    compose: Compose = import_monai().transforms.Compose([kind(KEY, **a) for kind, a in steps])
+    return compose
+
+
+def transform_text(spec: PatchSpec, augment: Augmentation, values: Values | None = None) -> str:
+    """The same as text: one transform with its arguments a line."""
+    lines = ["Compose(["]
+    for kind, arguments in _steps(spec, augment, values or Values()):
+        named = "".join(f", {name}={value!r}" for name, value in arguments.items())
+        lines.append(f"    {kind.__name__}({KEY!r}{named}),")
+    return "\n".join([*lines, "])"])
+
+
+def _steps(spec: PatchSpec, augment: Augmentation, values: Values) -> list[_Step]:
     refuse_small_margin(spec, augment)
-    mt = import_monai().transforms
-    steps = [*_pose(spec, augment), *_values(spec, augment, values or Values())]
-    if augment.noise:
-        steps.append(mt.RandGaussianNoised(KEY, std=augment.noise, prob=1.0, sample_std=False))
-    return mt.Compose([*steps, *_to_input(spec)])
+    return [
+        *_pose(spec, augment),
+        *_contrast(augment, values),
+        *_sharpness(spec, augment),
+        *_to_input(spec),
+    ]
 
 
-def _pose(spec: PatchSpec, augment: Augmentation) -> list[Transform]:
+def _pose(spec: PatchSpec, augment: Augmentation) -> Iterator[_Step]:
     if spec.orthogonal_planes:
-        return [
-            RandPosePlanesd(
-                KEY,
-                spec.size,
-                flips=augment.flips,
-                rotations=augment.rotations == "quarter_turns",
-                max_shift=int(augment.shift_voxels),
-            )
-        ]
-    if augment.resamples:
-        return [RandAffinePosed(KEY, spec.size, pose_range(spec, augment))]
-    return _moves(spec, augment)
+        turns = augment.rotations == "quarter_turns"
+        shift = int(augment.shift_voxels)
+        chance = {"flips": augment.flips, "rotations": turns, "max_shift": shift}
+        yield RandPosePlanesd, {"size": spec.size, **chance}
+    elif augment.resamples:
+        yield RandAffinePosed, {"size": spec.size, "poses": pose_range(spec, augment)}
+    else:
+        yield from _moves(spec, augment)
 
 
-def _moves(spec: PatchSpec, augment: Augmentation) -> list[Transform]:
+def _moves(spec: PatchSpec, augment: Augmentation) -> Iterator[_Step]:
     """Whole-voxel shift, mirrors and quarter turns by MONAI's own transforms."""
     mt = import_monai().transforms
     axes = spec_axes(spec)
     # Leave just the margin that the largest shift may use.
-    room = [n + 2 * int(augment.shift_voxels) for n in spec.size]
-    steps: list[Transform] = [mt.CenterSpatialCropd(KEY, roi_size=room)]
+    room = tuple(n + 2 * int(augment.shift_voxels) for n in spec.size)
+    yield mt.CenterSpatialCropd, {"roi_size": room}
     if augment.shift_voxels >= 1:
-        steps.append(mt.RandSpatialCropd(KEY, roi_size=spec.size, random_size=False))
+        yield mt.RandSpatialCropd, {"roi_size": spec.size, "random_size": False}
     if augment.flips:
-        steps.extend(mt.RandFlipd(KEY, prob=0.5, spatial_axis=axis) for axis in range(axes))
+        for axis in range(axes):
+            yield mt.RandFlipd, {"prob": 0.5, "spatial_axis": axis}
     if augment.rotations == "quarter_turns":
         # y and x are the last two axes.
-        turn = mt.RandRotate90d(KEY, prob=0.75, max_k=3, spatial_axes=(axes - 2, axes - 1))
-        steps.append(turn)
-    return steps
+        plane = (axes - 2, axes - 1)
+        yield mt.RandRotate90d, {"prob": 0.75, "max_k": 3, "spatial_axes": plane}
 
 
-def _values(spec: PatchSpec, augment: Augmentation, values: Values) -> list[Transform]:
-    """Offset, contrast about what stays, then a softer or a sharper kernel."""
+def _contrast(augment: Augmentation, values: Values) -> Iterator[_Step]:
+    """An offset, then another contrast to air, or to 0 of plain intensities."""
     mt = import_monai().transforms
-    steps: list[Transform] = []
     if augment.hu_offset:
-        steps.append(mt.RandShiftIntensityd(KEY, offsets=augment.hu_offset, prob=1.0))
+        yield mt.RandShiftIntensityd, {"offsets": augment.hu_offset, "prob": 1.0}
     if augment.hu_scale:
-        scale = mt.RandScaleIntensityd(KEY, factors=augment.hu_scale, prob=1.0)
         about_air = values.kind == "hu"
-        steps += (
-            [mt.ShiftIntensityd(KEY, offset=-AIR_HU), scale, mt.ShiftIntensityd(KEY, offset=AIR_HU)]
-            if about_air
-            else [scale]
-        )
+        if about_air:
+            yield mt.ShiftIntensityd, {"offset": -AIR_HU}
+        yield mt.RandScaleIntensityd, {"factors": augment.hu_scale, "prob": 1.0}
+        if about_air:
+            yield mt.ShiftIntensityd, {"offset": AIR_HU}
+
+
+def _sharpness(spec: PatchSpec, augment: Augmentation) -> Iterator[_Step]:
+    """A softer or a sharper kernel, and noise."""
     if augment.blur or augment.sharpen:
-        steps.append(
-            RandSharpnessd(
-                KEY,
-                augment.blur,
-                augment.sharpen,
-                unsharp_sigma=UNSHARP_SIGMA_VOXELS,
-                # Neighbouring slices are channels: a kernel softens within them.
-                axes=(2, 3) if spec.neighbouring_slices else None,
-            )
-        )
-    return steps
+        # Neighbouring slices are channels: a kernel softens within them.
+        axes = {"axes": (2, 3)} if spec.neighbouring_slices else {}
+        most = {"blur": augment.blur, "sharpen": augment.sharpen}
+        yield RandSharpnessd, {**most, "unsharp_sigma": UNSHARP_SIGMA_VOXELS, **axes}
+    if augment.noise:
+        chance = {"prob": 1.0, "std": augment.noise, "sample_std": False}
+        yield import_monai().transforms.RandGaussianNoised, chance
 
 
-def _to_input(spec: PatchSpec) -> list[Transform]:
-    mt = import_monai().transforms
-    flat = [mt.SqueezeDimd(KEY, dim=0)] if spec.neighbouring_slices else []
-    return [*flat, WindowHUd(KEY, windows=spec.windows), ToKerasd(KEY)]
+def _to_input(spec: PatchSpec) -> Iterator[_Step]:
+    if spec.neighbouring_slices:
+        yield import_monai().transforms.SqueezeDimd, {"dim": 0}
+    yield WindowHUd, {"windows": spec.windows}
+    yield ToKerasd, {}
