@@ -37,7 +37,7 @@ class Asked:
     def __init__(self) -> None:
         self.train: dict[str, Any] = {}
         self.failures: list[dict[str, str]] = []
-        self.estimated: list[str] = []
+        self.estimated: dict[str, Any] = {}
 
     def fake_train(self, config: Any, **options: Any) -> Any:
         options.pop("progress")
@@ -47,8 +47,8 @@ class Asked:
             run=run, predictions=None, values=None, failures=self.failures, made=3, reused=1
         )
 
-    def fake_estimate(self, config: Any) -> Any:
-        self.estimated = [m.key for m in config.models]
+    def fake_estimate(self, config: Any, **choice: Any) -> Any:
+        self.estimated = choice | {"models": [m.key for m in config.models]}
         lines = [("units", "12 units of 20 epochs"), ("time", "3.5 hours")]
         return SimpleNamespace(lines=lambda: lines, to_dict=lambda: {"hours": 3.5})
 
@@ -98,11 +98,13 @@ def test_failures_of_units_are_listed_with_code_4(asked: Asked) -> None:
     assert "error: unit squeezenet_1.1 fold 2: epoch 3: the loss is nan" in stderr
 
 
-def test_a_dry_run_prints_the_estimate_of_the_chosen_models(asked: Asked) -> None:
-    code, stdout, _ = call("train", "demo", "--dry-run", "--models", "squeezenet_1.1")
+def test_a_dry_run_prints_the_estimate_of_what_was_chosen(asked: Asked) -> None:
+    options = ["--models", "squeezenet_1.1", "--folds", "2"]
+    code, stdout, _ = call("train", "demo", "--dry-run", *options)
     assert code == 0
     assert "12 units of 20 epochs" in stdout
-    assert asked.estimated == ["squeezenet_1.1"]
+    assert asked.estimated["models"] == ["squeezenet_1.1"]
+    assert asked.estimated["folds"] == [2]
     assert json.loads(call("train", "demo", "--dry-run", "--json")[1]) == {"hours": 3.5}
     assert call("train", "demo", "--json")[0] == 2
     assert asked.train == {}
