@@ -80,7 +80,7 @@ def validation_config(
     forced = {
         "patch": bundle.spec.model_dump(mode="json"),
         "models": [_model(m) for m in bundle.models.values()],
-        "train": {"augment": {"shift_voxels": 0, "rotations": False}},
+        "train": {"augment": {"shift_voxels": 0, "rotations": "none"}},
         "folds.kind": "grouped",
         "folds.path": None,
         "folds.repeats": 1,

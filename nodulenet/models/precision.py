@@ -24,7 +24,7 @@ def checked_precision(precision: str, rank: int) -> str:
     """
     if precision not in PRECISIONS:
         raise UsageError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}.")
-    if precision != "float32" and rank == 3 and not _has_gpu():
+    if precision != "float32" and rank == 3 and not has_gpu():
         raise UsageError(
             f"precision: {precision} is for GPUs; on a CPU, training 3D models in mixed precision "
             "fails or silently ruins their weights (TensorFlow 2.21). Write `precision: float32`."
@@ -32,8 +32,14 @@ def checked_precision(precision: str, rank: int) -> str:
     return precision
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether Keras's backend sees a GPU."""
     # Imported here: Keras and its backend take seconds, and float32 does without.
     import keras
 
+    if keras.config.backend() == "torch":
+        # Keras 3.15 lists no devices there.
+        import torch
+
+        return bool(torch.cuda.is_available())
     return bool(keras.distribution.list_devices("gpu"))

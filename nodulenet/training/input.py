@@ -14,6 +14,7 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Augmentation
 from nodulenet.cpus import usable_cpus
 from nodulenet.errors import ConfigError
+from nodulenet.models.precision import has_gpu
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.symmetry import Symmetry
 from nodulenet.patches.values import Values
@@ -137,7 +138,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
 
 def _threads_beside_the_step() -> int:
-    if not keras.distribution.list_devices("gpu"):
+    if not has_gpu():
         return 1
     return max(1, min(8, usable_cpus() - 1))
 

@@ -49,6 +49,8 @@ def prediction_rows(
 
 def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """The tables below each other; with our columns where there are none."""
-    if not tables:
+    # An empty table would turn numbers into objects.
+    filled = [table for table in tables if len(table)]
+    if not filled:
         return pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(filled, ignore_index=True)

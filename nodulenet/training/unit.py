@@ -170,7 +170,7 @@ def _train(job: Job, unit: Unit) -> None:
     (folder / "failed.json").unlink(missing_ok=True)
     # Before Keras is imported, so that who watches the run sees it begin.
     write_json(folder / "started.json", {"time": datetime.now(UTC).isoformat(timespec="seconds")})
-    from nodulenet.training.backend import keras
+    from nodulenet.training.backend import keras, own_random_numbers
     from nodulenet.training.fitting import fit
 
     config, recipe = job.config, job.config.train
@@ -184,28 +184,28 @@ def _train(job: Job, unit: Unit) -> None:
     )
     seed = child_seed(config.seed, "train", unit.model, unit.fold, unit.seed)
     keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
     if recipe.deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
     model_config = next(m for m in config.models if m.key == unit.model)
-    model = build_classifier(model_config, config.patch, config)
-    if model_config.init_from is not None:
-        from nodulenet.training.initial import start_from
+    with own_random_numbers(seed):
+        model = build_classifier(model_config, config.patch, config)
+        if model_config.init_from is not None:
+            from nodulenet.training.initial import start_from
 
-        start_from(model, model_config, data.findings, parts)
-    fitted = fit(
-        model,
-        store,
-        data,
-        parts,
-        config,
-        seed=seed,
-        folder=folder,
-        identity=job.identities[unit],
-        judge=_judge(store, data, parts, config),
-    )
+            start_from(model, model_config, data.findings, parts)
+        fitted = fit(
+            model,
+            store,
+            data,
+            parts,
+            config,
+            seed=seed,
+            folder=folder,
+            identity=job.identities[unit],
+            judge=_judge(store, data, parts, config),
+        )
     predictions = _predictions(unit, model, model_config, store, data, parts, config)
     with atomic_path(folder / "model.keras") as temporary:
         model.save(temporary)

@@ -26,6 +26,7 @@ from nodulenet.training.run import Run
 def some_scan(run: Run) -> tuple[Path, pd.DataFrame]:
     """A phantom scan of the run and the predictions of its findings."""
     predictions = pd.read_csv(run.path / "predictions.csv", dtype={"scan_id": str})
+    predictions = predictions[predictions["kind"] == "network"]
     outer = predictions[predictions["split"] == "outer"]
     uid = outer["scan_id"].iloc[0]
     root = run.config.source.root  # type: ignore[union-attr]
@@ -85,6 +86,7 @@ def test_a_real_scan_gives_the_same_answer_as_dicom_nifti_and_metaimage(
 
 def test_the_calibration_is_fitted_on_out_of_fold_rows_and_applied(small_run: Run) -> None:
     predictions = pd.read_csv(small_run.path / "predictions.csv")
+    predictions = predictions[predictions["kind"] == "network"]
     outer = predictions[predictions["split"] == "outer"]
     platt = fit_platt(outer["label"], outer["probability"])
     path, rows = some_scan(small_run)
