@@ -161,7 +161,7 @@ def test_a_changed_or_incomplete_bundle_is_refused(small_run: Run, tmp_path: Pat
     shutil.copytree(small_run.path, copy, ignore=shutil.ignore_patterns("store", "figures"))
     path, rows = some_scan(small_run)
     point = rows[POINT].to_numpy()[:1]
-    model = next(copy.glob("units/*/fold-0/model.keras"))
+    model = next(copy.glob("units/*/fold-0/seed-0/model.keras"))
     original = model.read_bytes()
     model.write_bytes(original[:-1] + b"x")
     with pytest.raises(BundleError, match="was changed after the bundle was written"):
