@@ -16,6 +16,7 @@ from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.calls import MEASURES
 from nodulenet.evaluation.compare import compare_all, reference_for
 from nodulenet.evaluation.interval import LEVEL
+from nodulenet.evaluation.kinds import model_kinds, pairs_of
 from nodulenet.evaluation.table import outer_rows, read_predictions
 
 SCHEMA = "nodulenet.comparison/1"
@@ -128,8 +129,8 @@ def compare_sources(
 
     Args:
         sources: As of :func:`join_predictions`.
-        reference: The model that each other is compared with. Defaults to None: every pair, or
-            with a margin the model given first.
+        reference: The model that each other is compared with. Defaults to None: every pair (of
+            runs, baselines not with each other), or with a margin the model given first.
         margin: Non-inferiority margin of the AUC. Defaults to None.
         n_bootstrap: Number of resamples of the patients. Defaults to 2000.
         seed: Root seed. Defaults to 0.
@@ -159,6 +160,7 @@ def compare_sources(
     comparisons = compare_all(
         rows,
         reference=reference,
+        pairs=pairs_of(model_kinds(rows), reference),
         margin=margin,
         calls=joined.calls,
         operating_point=joined.operating_point,

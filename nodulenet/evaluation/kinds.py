@@ -56,8 +56,11 @@ def pairs_of(kinds: Mapping[str, str | None], reference: str | None) -> list[tup
     if reference is not None:
         return [(model, reference) for model in models if model != reference]
     ordered: Sequence[str] = sorted(models, key=lambda model: is_baseline(kinds[model]))
+    pairs = list(combinations(ordered, 2))
+    if all(is_baseline(kinds[model]) for model in models):
+        return pairs  # there is nobody else
     return [
         (first, second)
-        for first, second in combinations(ordered, 2)
+        for first, second in pairs
         if not (is_baseline(kinds[first]) and is_baseline(kinds[second]))
     ]

@@ -34,8 +34,11 @@ CALIPER = 1.25
 # 10 and 8 mm differ by exactly 1.25, which logarithms miss by a rounding.
 _ROUNDING = 1e-9
 _CHUNK_PAIRS = 4_000_000
-# Resamples times pairs of patients: about ten seconds.
-_MOST_WORK = 2e10
+# Up to so many patients the pairs of patients are a plain matrix, whose products are far faster
+# than those of a sparse one; of more it would not fit: 72 MB each for these.
+_MOST_DENSE = 3000
+# Resamples times pairs of patients of a sparse matrix: half a minute.
+_MOST_WORK = 1e10
 _TOO_MANY = "too many pairs of patients for a bootstrap"
 
 
@@ -206,13 +209,18 @@ def _pairs(labels: Bools, sizes: Floats, caliper: float) -> Iterator[tuple[Ints,
 
 
 def _none(count: int) -> Any:
+    if count <= _MOST_DENSE:
+        return np.zeros((count, count))
     from scipy.sparse import csr_array
 
     return csr_array((count, count))
 
 
 def _by_patients(values: Floats, place: tuple[Ints, Ints], count: int) -> Any:
-    """Sums over the pairs of two patients, sparse: (patient of the positive, of the negative)."""
+    """Sums over the pairs of two patients: (patient of the positive, of the negative)."""
+    if count <= _MOST_DENSE:
+        sums = np.bincount(place[0] * count + place[1], weights=values, minlength=count**2)
+        return sums.reshape(count, count)
     from scipy.sparse import coo_array
 
     return coo_array((values, place), shape=(count, count)).tocsr()
@@ -221,7 +229,7 @@ def _by_patients(values: Floats, place: tuple[Ints, Ints], count: int) -> Any:
 def _interval(
     concordance: Any, matched: Any, n_bootstrap: int, seed: int, level: float
 ) -> Interval:
-    if n_bootstrap * matched.nnz > _MOST_WORK:
+    if n_bootstrap * getattr(matched, "nnz", 0) > _MOST_WORK:
         return Interval(low=None, high=None, level=level, method=METHOD, note=_TOO_MANY)
     patients = matched.shape[0]
     replicates = np.full(n_bootstrap, np.nan)

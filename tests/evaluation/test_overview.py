@@ -77,6 +77,8 @@ def test_baselines_come_second_and_acquisition_competes_with_nobody() -> None:
     ]
     assert pairs_of(kinds, "a") == [("b", "a"), ("c", "a"), ("s", "a")]
     assert pairs_of({"m": None, "n": None}, None) == [("m", "n")]
+    # Without anybody else baselines are compared after all.
+    assert pairs_of({"b": "baseline", "c": "baseline"}, None) == [("b", "c")]
 
 
 def test_every_model_is_held_against_the_size(metrics: dict[str, Any]) -> None:

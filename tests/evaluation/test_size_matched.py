@@ -86,7 +86,11 @@ def test_without_a_bound_it_is_the_auc_and_near_1_the_size_says_nothing() -> Non
     assert equal.bootstrap.low is None
 
 
-def test_the_interval_is_that_of_rows_written_out() -> None:
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_interval_is_that_of_rows_written_out(
+    dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size_matched, "_MOST_DENSE", 3000 if dense else 0)
     labels, scores, sizes, patients = made(2)
     found = size_matched_auc(labels, scores, sizes, patients, n_bootstrap=200, seed=5, level=0.9)
     assert found is not None
@@ -120,6 +124,7 @@ def test_what_cannot_be_matched_is_told() -> None:
 
 
 def test_too_many_pairs_of_patients_get_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size_matched, "_MOST_DENSE", 0)
     monkeypatch.setattr(size_matched, "_MOST_WORK", 100)
     found = size_matched_auc(*made(3), n_bootstrap=200)
     assert found is not None

@@ -102,6 +102,8 @@ def stacks(facts: MethodsFacts) -> Paragraph:
         "Stacks",
         (
             *(_stack(stack) for stack in made),
+            "The coefficient of the logit was shrunk to 1 and the intercept to 0, the covariates "
+            "hardly.",
             "Each was fitted on the inner part of each fold alone and applied to its held-out "
             "part; for its own inner rows, which its thresholds come from, it was fitted on other "
             "patients of the inner part.",
