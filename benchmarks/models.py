@@ -1,6 +1,6 @@
-"""Size and speed of every model, beside a plain PyTorch (channels last) one in the same run.
+"""Size and speed of the SqueezeNet family, beside plain PyTorch (channels last) in the same run.
 
-    python benchmarks/models.py           all models, a few minutes on two cores
+    python benchmarks/models.py           all of them, a few minutes on two cores
     python benchmarks/models.py --quick   three models, few repetitions
 
 Rounds of the two frameworks alternate and each figure is the best call, because on a busy machine
@@ -28,8 +28,10 @@ import numpy as np
 import torch
 from torch_networks import SqueezeNetwork
 
-from nodulenet.models.registry import ModelEntry, get_model, list_models
+from nodulenet.models.registry import SqueezeNetEntry, get_model, list_models
 
+# Those that the plain PyTorch networks beside this file are peers of.
+NAMES = [name for name in list_models() if isinstance(get_model(name), SqueezeNetEntry)]
 QUICK = ("squeezenodule_v2", "squeezenet_1.1", "squeezenodule_v2_3d")
 # Patches as nodules are cut, and the batch of training.
 SHAPES = {2: (64, 64, 1), 3: (32, 32, 32, 1)}
@@ -55,7 +57,7 @@ def alternate(calls: dict[str, Callable[[], Any]], rounds: int, seconds: float) 
     return {name: min(values) for name, values in times.items()}
 
 
-def torch_peer(entry: ModelEntry, model: Any) -> SqueezeNetwork:
+def torch_peer(entry: SqueezeNetEntry, model: Any) -> SqueezeNetwork:
     """A PyTorch network of the same size with the same weights; their outputs are compared."""
     net = SqueezeNetwork(entry.config, channels=1, classes=2)
     modules = [net.stem]
@@ -97,7 +99,7 @@ def training_steps(model: Any, net: SqueezeNetwork, x: np.ndarray, y: np.ndarray
     return {"keras": lambda: model.train_on_batch(*tensors), "torch": torch_step}
 
 
-def measure(entry: ModelEntry, rounds: int, seconds: float) -> str:
+def measure(entry: SqueezeNetEntry, rounds: int, seconds: float) -> str:
     shape, batch = SHAPES[entry.rank], BATCHES[entry.rank]
     model = entry.build(shape, 2, classifier_activation=None, head_activation=None)
     net = torch_peer(entry, model).eval()
@@ -141,11 +143,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="three models, few repetitions")
-    parser.add_argument("--models", nargs="+", choices=list_models(), help="only these models")
+    parser.add_argument("--models", nargs="+", choices=NAMES, help="only these models")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
-    names = arguments.models or (QUICK if arguments.quick else list_models())
+    names = arguments.models or (QUICK if arguments.quick else NAMES)
     rounds, seconds = (2, 0.3) if arguments.quick else (5, 0.8)
     print(
         f"Keras {keras.__version__} on {keras.config.backend()}, torch {torch.__version__}, "

@@ -1,25 +1,20 @@
-"""What the recipes share: headings, and the end with its table, paths and exit code."""
+"""What the recipes share: the command line, and the end with its table, paths and exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from nodulenet.cli.results import results_table
-from nodulenet.cli.terminal import list_failures, make_progress, run_app
+from nodulenet.cli.run import tell
+from nodulenet.cli.terminal import make_progress, run_app
 from nodulenet.config.load import load_config
 from nodulenet.config.schema import Config
 from nodulenet.progress import Progress
-from nodulenet.report.publish import Report
+from nodulenet.workflow import WorkflowResult
 
-Recipe = Callable[[Config, Progress], tuple[Report, list[dict[str, str]]]]
-
-
-def heading(number: int, of: int, text: str) -> None:
-    """The line that opens a stage."""
-    typer.echo(f"\n[{number}/{of}] {text}", err=True)
+Recipe = Callable[[Config, Progress], WorkflowResult]
 
 
 def run_recipe(recipe: Recipe, default_config: str) -> None:
@@ -33,19 +28,9 @@ def run_recipe(recipe: Recipe, default_config: str) -> None:
             list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides.")
         ] = None,
     ) -> None:
-        settings = load_config(config, overrides or [])
-        report, failures = recipe(settings, make_progress())
-        _finish(report, failures)
+        tell(recipe(load_config(config, overrides or []), make_progress()))
 
     command.__doc__ = recipe.__doc__
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(command)
     run_app(app)
-
-
-def _finish(report: Report, failures: Sequence[dict[str, str]]) -> None:
-    typer.echo(results_table(report.metrics))
-    typer.echo(f"\nreport: {report.path}")
-    if failures:
-        list_failures(failures, where="; the others were completed")
-        raise typer.Exit(4)

@@ -57,7 +57,12 @@ def small_tree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "phantom": {"scans": 10, "seed": 1},
         },
         "patch": {"form": "2d", "size": [24, 24], "spacing_mm": 1.25, "margin_voxels": 2},
-        "folds": {"kind": "luna16", "subsets_per_fold": 5, "inner_fraction": 0.34},
+        "folds": {
+            "kind": "luna16",
+            "subsets_per_fold": 5,
+            "inner_fraction": 0.34,
+            "least_of_each_label": 2,
+        },
         "models": [{"name": "squeezenodule_v1", "normalization": "batch"}],
         "train": {"epochs": 3, "batch_size": 32, "threads": None},
         "evaluate": {"bootstraps": 200},

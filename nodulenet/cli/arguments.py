@@ -18,6 +18,20 @@ OverridesArgument = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. train.epochs=3."),
 ]
 
+FoldsOption = Annotated[
+    str | None, typer.Option(metavar="0,3", help="Train these folds only; default all.")
+]
+ModelsOption = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Train these models only; default all.")
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Work on the Dask cluster of this scheduler, e.g. tcp://HOST:8786, or its file.",
+    ),
+]
+
 ScanArgument = Annotated[
     Path,
     typer.Argument(help="DICOM folder, file or .zip, .nii, .nii.gz, .mhd, .mha, .nrrd."),
@@ -54,6 +68,37 @@ def pairs(texts: list[str], option: str, example: str) -> dict[str, str]:
             raise UsageError(f"{option} {text!r}: expected NAME=VALUE, e.g. {option} {example}")
         found[name] = value
     return found
+
+
+def words(text: str | None, option: str) -> list[str] | None:
+    """The words of an option, with commas between them; None where it is not given.
+
+    Raises:
+        UsageError: it is given, but names nothing.
+    """
+    if text is None:
+        return None
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise UsageError(f"{option} {text!r}: expected names with commas between them")
+    return found
+
+
+def whole_numbers(text: str | None, option: str, example: str) -> list[int] | None:
+    """The numbers of an option, from 0 on, with commas between them; None where it is not given.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(
+            f"{option} {text!r}: expected whole numbers from 0 on, with commas between them, e.g. "
+            f"{option} {example}"
+        )
+    return [int(part) for part in parts]
 
 
 def numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> list[float]:

@@ -58,7 +58,7 @@ def evaluate(
     """
     from nodulenet.cli.arguments import pairs
     from nodulenet.cli.results import results_table
-    from nodulenet.cli.terminal import say, warn
+    from nodulenet.cli.terminal import alarm, say, warn
     from nodulenet.errors import UsageError
 
     tables = {"--annotations": annotations, "--excluded": excluded, "--series": series}
@@ -93,8 +93,9 @@ def evaluate(
             seed=seed or 0,
         )
     typer.echo(json.dumps(report.metrics, indent=2) if as_json else results_table(report.metrics))
+    grave = {check["found"] for check in report.metrics["confounding"]}
     for text in report.notes:
-        warn(text)
+        (alarm if text in grave else warn)(text)
     if report.failures:
         warn(f"{report.failures} failures of earlier stages are in manifest.json and the report")
     say(f"report: {report.path}")

@@ -132,13 +132,6 @@ def _gpu() -> str:
 
 
 def _models() -> dict[str, dict[str, str]]:
-    from nodulenet.models.registry import get_model, list_models
+    from nodulenet.models.registry import describe_models
 
-    rows = {}
-    for name in list_models():
-        entry = get_model(name)
-        rows[name] = (
-            f"{entry.parameters:>9,} parameters, smallest input {entry.minimum_extent}, "
-            f"{entry.description}"
-        )
-    return {"models": rows}
+    return {"models": describe_models()}

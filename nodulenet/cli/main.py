@@ -23,6 +23,7 @@ from nodulenet.cli import (
     patch,
     phantom,
     prepare,
+    run,
     store,
     train,
     validate,
@@ -63,6 +64,7 @@ app.add_typer(findings.app, name="findings", epilog=EPILOG)
 app.command(epilog=EPILOG)(prepare.prepare)
 app.command(epilog=EPILOG)(store.store)
 app.command(epilog=EPILOG)(audit.audit)
+app.command(epilog=EPILOG)(run.run)
 app.command(epilog=EPILOG)(augment.augment)
 app.command(epilog=EPILOG)(train.train)
 app.command(epilog=EPILOG)(evaluate.evaluate)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
+from nodulenet.cli.unit_words import clock
 from nodulenet.errors import DataError, NoduleNetError
-from nodulenet.progress import Progress, Task
+from nodulenet.progress import Progress, Task, UnitName
+
+if TYPE_CHECKING:
+    from nodulenet.training.watch import Watcher
 
 # Without a terminal (a log, a batch system) a line now and then says how far it is.
 _SECONDS_BETWEEN_LINES = 10.0
@@ -44,12 +51,30 @@ def run_app(app: typer.Typer) -> None:
         # Typer turns Ctrl-C into this exit code by itself.
         if end_.code == STOPPED:
             complain("stopped; what was finished is kept, the same command goes on from there")
+            _leave_at_once()
         raise
+
+
+def _leave_at_once() -> NoReturn:
+    """End without freeing object by object what TensorFlow has made, which takes seconds.
+
+    Everything has been put away when this is reached; what is registered for the end is done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+            stream.flush()
+    os._exit(STOPPED)
 
 
 def warn(text: str) -> None:
     """One warning line."""
     typer.secho(f"warning: {text}", fg="yellow" if sys.stderr.isatty() else None, err=True)
+
+
+def alarm(text: str) -> None:
+    """One warning line that puts every result in doubt, red on a terminal."""
+    typer.secho(f"warning: {text}", fg="red" if sys.stderr.isatty() else None, err=True)
 
 
 def say(text: str) -> None:
@@ -90,8 +115,9 @@ def end(failures: Sequence[dict[str, str]], *, done: int, where: str = "") -> No
 
 
 def make_progress() -> Progress:
-    """A live bar on a terminal, plain lines elsewhere."""
-    return _LiveProgress() if sys.stderr.isatty() else PlainProgress(sys.stderr)
+    """A live view on a terminal that can redraw, plain lines elsewhere."""
+    redraws = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return _LiveProgress() if redraws else PlainProgress(sys.stderr)
 
 
 class _PlainTask:
@@ -112,7 +138,7 @@ class _PlainTask:
         end = f", {note}" if note else ""
         self._stream.write(
             f"{self._title}: {self._done}/{self._total} {self._unit}, "
-            f"{self._done / elapsed:.2g}/s, {_clock(left)} left{end}\n"
+            f"{self._done / elapsed:.2g}/s, {clock(left)} left{end}\n"
         )
         self._stream.flush()
 
@@ -129,17 +155,36 @@ class PlainProgress:
         self._stream.flush()
         yield _PlainTask(self._stream, title, total, unit, self._pause_s)
 
+    @contextmanager
+    def watching(self, run: Path, units: Sequence[UnitName], epochs: int) -> Iterator[None]:
+        from nodulenet.cli.unit_lines import UnitLines
+        from nodulenet.training.watch import Watcher
+
+        if not units:
+            yield
+            return
+        lines = UnitLines(self._stream, self._pause_s)
+        watcher = Watcher(run, units, epochs, lines.show)
+        with _saying_what_is_kept(self, watcher):
+            with watcher:
+                yield
+            lines.end(watcher.last)
+
     def say(self, text: str) -> None:
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
 
 class _LiveProgress:
-    """Progress as a bar that is redrawn."""
+    """Progress that is redrawn. What is said meanwhile stands above it: one console does both."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -149,19 +194,22 @@ class _LiveProgress:
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        # The note gives way where the terminal is narrow.
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
         )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
+        with Bars(*columns, console=self._console, expand=True) as bars:
             identity = bars.add_task(title, total=total, note="")
 
             class Live:
@@ -170,11 +218,30 @@ class _LiveProgress:
 
             yield Live()
 
+    @contextmanager
+    def watching(self, run: Path, units: Sequence[UnitName], epochs: int) -> Iterator[None]:
+        from nodulenet.cli.unit_table import UnitTable
+        from nodulenet.training.watch import Watcher
+
+        if not units:
+            yield
+            return
+        table = UnitTable(self._console)
+        watcher = Watcher(run, units, epochs, table.show)
+        with _saying_what_is_kept(self, watcher), table, watcher:
+            yield
+
     def say(self, text: str) -> None:
-        say(text)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+@contextmanager
+def _saying_what_is_kept(progress: Progress, watcher: Watcher) -> Iterator[None]:
+    """When the block is stopped by Ctrl-C: what the next call will find."""
+    from nodulenet.cli.unit_words import kept
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        progress.say(kept(watcher.last))
+        raise

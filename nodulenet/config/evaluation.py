@@ -57,6 +57,12 @@ class EvaluateConfig(Section):
     bootstraps: int = Field(2000, ge=100, le=100_000, description="patient-clustered resamples")
     level: float = Field(0.95, gt=0.5, lt=1, description="confidence level of every interval")
     size_column: str = Field("diameter_mm", description="column of the size-only row")
+    size_caliper: float = Field(
+        1.25,
+        gt=1,
+        le=10,
+        description="size-matched AUC: only pairs count whose sizes differ by at most this factor",
+    )
     max_fpr: float = Field(0.1, gt=0, le=1, description="upper end of the partial AUC")
     specificity: float = Field(0.9, gt=0, lt=1, description="sensitivity is reported at it")
     sensitivity: float = Field(0.9, gt=0, lt=1, description="specificity is reported at it")
@@ -83,7 +89,9 @@ class EvaluateConfig(Section):
         10, ge=2, description="a group with fewer of a class is flagged as small"
     )
     reference_model: str | None = Field(
-        None, description="what the others are compared with; default: every pair"
+        None,
+        description="what the others are compared with; default: the size alone, and every pair of "
+        "models",
     )
     margin: float | None = Field(
         None, gt=0, lt=0.5, description="non-inferiority margin of the AUC, stated beforehand"

@@ -17,6 +17,9 @@ class Meaning:
     class_names: tuple[str, str]
 
 
+STATED_NOWHERE: Final = "not stated"
+"""Basis of a label that nobody gave."""
+
 UNSTATED: Final = "unstated"
 """In reports on tables of others alone: nobody said what label 1 is."""
 

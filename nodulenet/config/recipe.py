@@ -163,7 +163,7 @@ class TrainConfig(Section):
     class_weight: Literal["balanced"] | None = Field(
         "balanced",
         description="balanced: classes weigh the same in the loss; soft targets have no classes "
-        "and are not weighted",
+        "and are not weighted, balanced batches need no weights",
     )
     balanced_batches: bool = Field(
         False, description="as many positives as negatives a batch, positives repeated as needed"
@@ -210,6 +210,13 @@ class TrainConfig(Section):
             raise ValueError("balanced_batches and negatives_per_positive contradict each other")
         if self.hard_negatives is not None and self.negatives_per_positive is None:
             raise ValueError("hard_negatives needs negatives_per_positive, which makes the pool")
-        if self.balanced_batches and self.class_weight and "class_weight" in self.model_fields_set:
-            raise ValueError("balanced_batches balance already; set class_weight: null")
+        for name, used, where in (
+            ("weight_decay", self.optimizer == "adamw", "optimizer: adamw (L2 is a model's)"),
+            ("momentum", self.optimizer == "sgd", "optimizer: sgd"),
+            ("focal_gamma", self.loss == "focal", "loss: focal"),
+            ("step_epochs", self.schedule == "step", "schedule: step"),
+            ("step_factor", self.schedule == "step", "schedule: step"),
+        ):
+            if not used and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is only for {where}")
         return self

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, StrictInt, StrictStr, model_validator
+from pydantic import Field, StrictInt, StrictStr, field_validator, model_validator
 
 from nodulenet.config.section import Section
 
@@ -75,6 +76,11 @@ class FoldsConfig(Section):
     allow_shared_patients: bool = Field(
         False, description="train although patients are on both sides; the report says so in red"
     )
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _a_yaml_date_is_text(cls, value: Any) -> Any:
+        return value.isoformat() if isinstance(value, date) else value
 
     @model_validator(mode="after")
     def _fields_belong_to_the_kind(self) -> FoldsConfig:

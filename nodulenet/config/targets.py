@@ -23,15 +23,15 @@ class LabelRule(Section):
 
 
 class SoftTarget(Section):
-    """Learns a rating as a probability: `low` is 0, `high` is 1, in between in proportion.
+    """Learns a rating as a probability: 0 up to `low`, 1 from `high` on, between in proportion.
 
     Findings that have the rating but no hard label are trained on, never evaluated.
     """
 
     kind: Literal["soft"]
     column: str = Field(description="column of the findings with the rating, a number")
-    low: float = Field(description="rating that is 0")
-    high: float = Field(description="rating that is 1")
+    low: float = Field(description="ratings up to it are 0")
+    high: float = Field(description="ratings from it on are 1")
 
     @model_validator(mode="after")
     def _rises(self) -> SoftTarget:

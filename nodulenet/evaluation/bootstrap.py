@@ -87,7 +87,7 @@ def auc_replicates(
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     checked = [check_scores(row, y.size) for row in rows]
     check_both_classes(y, "The bootstrap of an AUC")
-    patient, count = _numbered(patients, y.size)
+    patient, count = numbered(patients, y.size)
     if n_bootstrap < 1:
         return np.empty((len(checked), 0))
 
@@ -171,7 +171,7 @@ def metric_replicates(
     y = check_labels(labels)
     check = check_probabilities if "brier" in metrics else check_scores
     scores = check(probabilities, y.size)
-    patient, count = _numbered(patients, y.size)
+    patient, count = numbered(patients, y.size)
     ranks = any(name in RANK_METRICS for name in metrics)
     if ranks:
         check_both_classes(y, "The bootstrap of " + ", ".join(metrics))
@@ -404,7 +404,7 @@ def _interval(replicates: Floats, level: float, *, extremes: tuple[float, ...]) 
     return interval
 
 
-def _numbered(patients: npt.ArrayLike, rows: int) -> tuple[Ints, int]:
+def numbered(patients: npt.ArrayLike, rows: int) -> tuple[Ints, int]:
     """The patient of each row as a number from 0, in the order of their names; how many."""
     names = np.asarray(patients)
     if names.shape != (rows,):

@@ -24,7 +24,8 @@ from nodulenet.evaluation.calibration import calibration_measures
 from nodulenet.evaluation.discrimination import rank_metrics
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.logistic import sigmoid
-from nodulenet.evaluation.size_only import comparisons, why_misleading
+from nodulenet.evaluation.size_only import comparisons
+from nodulenet.evaluation.sizes import why_misleading
 
 BrockModel = Literal["2a", "2b"]
 COLUMNS = (

@@ -211,6 +211,7 @@ def compare_all(
     table: pd.DataFrame,
     *,
     reference: str | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
     margin: float | None = None,
     calls: Mapping[str, pd.Series[bool]] | None = None,
     operating_point: str | None = None,
@@ -224,6 +225,7 @@ def compare_all(
         table: Of :func:`nodulenet.evaluation.table.read_predictions`.
         reference: The model that is the second of each pair. Defaults to None: every pair, in
             the order of the table.
+        pairs: Which pairs, (first, second) each. Defaults to those just said.
         margin: As of :func:`compare_models`, like the rest.
         calls: As there.
         operating_point: As there.
@@ -242,11 +244,14 @@ def compare_all(
     """
     rows = outer_rows(table)
     models = list(dict.fromkeys(rows["model"]))
-    if reference is None:
-        pairs = list(combinations(models, 2))
-    else:
+    if reference is not None:
         _check_models(rows, (reference,))
-        pairs = [(model, reference) for model in models if model != reference]
+    if pairs is None:
+        pairs = (
+            list(combinations(models, 2))
+            if reference is None
+            else [(model, reference) for model in models if model != reference]
+        )
     compared = _compare(
         rows,
         pairs,
@@ -257,7 +262,7 @@ def compare_all(
         calls=calls or {},
         operating_point=operating_point,
     )
-    _correct(compared)
+    add_holm(compared)
     return compared
 
 
@@ -362,8 +367,8 @@ def _calls_of(rows: pd.DataFrame, calls: Mapping[str, pd.Series[bool]]) -> Float
     return np.asarray(found, dtype=np.float64)
 
 
-def _correct(compared: list[dict[str, Any]]) -> None:
-    """Adds Holm's p values in place, each kind of test by itself."""
+def add_holm(compared: list[dict[str, Any]]) -> None:
+    """Adds Holm's p values to comparisons in place, each kind of test by itself."""
     for kind in ("bootstrap", "delong"):
         adjusted = holm([row.get(f"{kind}_p_value") for row in compared])
         for row, p in zip(compared, adjusted, strict=True):

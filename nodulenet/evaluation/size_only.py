@@ -15,21 +15,25 @@ import numpy as np
 import pandas as pd
 
 from nodulenet.config.schema import OperatingPointConfig
-from nodulenet.errors import UsageError
 from nodulenet.evaluation.bootstrap import metric_intervals
 from nodulenet.evaluation.calibration import brier, calibration_measures
-from nodulenet.evaluation.compare import auc_difference
+from nodulenet.evaluation.compare import add_holm, auc_difference
 from nodulenet.evaluation.discrimination import over_folds, rank_metrics
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.logistic import fit_logistic, sigmoid
 from nodulenet.evaluation.precision_recall import average_precision
 from nodulenet.evaluation.repeats import repeated, withhold
 from nodulenet.evaluation.roc import auc
+from nodulenet.evaluation.size_matched import CALIPER, size_matched_row
+from nodulenet.evaluation.sizes import (
+    check_size_column,
+    known_counts,
+    known_sizes,
+    why_misleading,
+    with_sizes,
+)
 from nodulenet.evaluation.thresholds import table_operating_points
 
-# With a diameter for fewer than this share of a class, having one is itself the answer.
-MINIMUM_SHARE = 0.5
-KEYS = ("finding_id", "patient_id", "fold", "model", "split", "label", "probability")
 YOUDEN = (OperatingPointConfig(kind="youden"),)
 
 
@@ -46,6 +50,7 @@ def size_only(
     sensitivity: float = 0.9,
     operating_points: Sequence[OperatingPointConfig] = YOUDEN,
     prevalences: Sequence[float] = (),
+    caliper: float = CALIPER,
 ) -> dict[str, Any]:
     """The metrics of one column taken as the score, and the models beside it on the same rows.
 
@@ -63,12 +68,14 @@ def size_only(
         sensitivity: At which specificity is stated. Defaults to 0.9.
         operating_points: Thresholds to choose. Defaults to Youden's.
         prevalences: At which PPV and NPV are stated too. Defaults to none.
+        caliper: Of the size-matched AUC, which comes near 0.5 as it comes near 1. Defaults to 1.25.
 
     Returns:
-        JSON-ready: the counts, the rank metrics of :func:`rank_metrics`, ``folds`` and
-        ``over_folds`` (each fold by itself and their spread), ``operating_points``,
+        JSON-ready: the counts, the rank metrics of :func:`rank_metrics`, ``size_matched_auc``,
+        ``folds`` and ``over_folds`` (each fold by itself and their spread), ``operating_points``,
         ``calibration`` (Brier score with interval and all measures of the logistic regression's
-        probabilities, or why there are none) and ``comparisons`` (each model minus the size).
+        probabilities, or why there are none) and ``comparisons`` (each model minus the size, with
+        Holm's correction over the models).
         ``available`` False and ``why`` where the row would mislead: no such column, or the size
         known for less than half of a class (a LUNA16 candidate has a diameter only where it is a
         nodule, so that its presence gives the label away). What needs folds is taken from the
@@ -127,6 +134,9 @@ def size_only(
         | {"patients": int(measured["patient_id"].nunique())}
         | rank_metrics(measured, measured[column].to_numpy(np.float64), **sampling, **targets)
         | {
+            "size_matched_auc": size_matched_row(
+                measured, column, "", score=column, caliper=caliper, **sampling
+            ),
             "folds": folds,
             "over_folds": over_folds(folds) | ({"why": why} if why else {}),
             "operating_points": points,
@@ -136,67 +146,17 @@ def size_only(
     )
 
 
-def check_size_column(column: str) -> None:
-    """Refuses a size column that is a key of the table.
-
-    Raises:
-        UsageError: it is.
-    """
-    if column in KEYS:
-        raise UsageError(
-            f"size column {column!r} is a column that every table has, not a size; name the one "
-            "that holds the size, e.g. diameter_mm (evaluate.size_column)"
-        )
-
-
-def with_sizes(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The column as float64, NaN where unknown and no other row of the finding knows it.
-
-    A row without a size, and text that is no number, takes the first size of its finding.
-    """
-    numbers = pd.to_numeric(rows[column], errors="coerce").astype("float64")
-    sizes = numbers.where((numbers > 0) & np.isfinite(numbers))
-    first = sizes.groupby(rows["finding_id"].to_numpy()).transform("first")
-    return rows.assign(**{column: sizes.where(sizes.notna(), first)})
-
-
-def known_sizes(rows: pd.DataFrame, column: str) -> pd.Series[bool]:
-    """Where a size is known: a finite number above 0."""
-    return (rows[column] > 0) & np.isfinite(rows[column])
-
-
-def known_counts(findings: pd.DataFrame, known: pd.Series[bool]) -> dict[str, int]:
-    """For how many findings, and how many of each class, the size is known."""
-    return {
-        "findings": len(findings),
-        "with_size": int(known.sum()),
-        "without_size": int((~known).sum()),
-        "positives_with_size": int((known & (findings["label"] == 1)).sum()),
-        "negatives_with_size": int((known & (findings["label"] == 0)).sum()),
-    }
-
-
-def why_misleading(findings: pd.DataFrame, known: pd.Series[bool], what: str) -> str:
-    """Why a score that is known for some findings only must not be evaluated, or nothing."""
-    for label, word in ((1, "positive"), (0, "negative")):
-        of_class = findings["label"] == label
-        total, with_it = int(of_class.sum()), int((known & of_class).sum())
-        if total == 0:
-            return f"there are no {word} findings"
-        if with_it == 0 or with_it < MINIMUM_SHARE * total:
-            return (
-                f"{what} is known for {with_it} of {total} {word} findings, so that a "
-                "comparison would compare who was measured, not what was found"
-            )
-    return ""
-
-
 def comparisons(rows: pd.DataFrame, column: str, sampling: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each model minus the column, on the rows of the model where the column is known."""
-    return [
+    """Each model minus the column, on the rows of the model where the column is known.
+
+    P values are corrected over the models by Holm's method.
+    """
+    compared = [
         _against(str(model), part, column, sampling)
         for model, part in rows.groupby("model", sort=False)
     ]
+    add_holm(compared)
+    return compared
 
 
 def _measured(rows: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from nodulenet.evaluation.calibration import brier
 from nodulenet.evaluation.confusion import confusion
 from nodulenet.evaluation.interval import LEVEL
 from nodulenet.evaluation.roc import auc
-from nodulenet.evaluation.size_only import (
+from nodulenet.evaluation.sizes import (
     check_size_column,
     known_sizes,
     why_misleading,

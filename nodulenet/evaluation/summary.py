@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -20,10 +21,14 @@ from nodulenet.evaluation.compare import compare_all, reference_for
 from nodulenet.evaluation.discrimination import fold_metrics, over_folds, pooled_metrics
 from nodulenet.evaluation.froc import evaluate_froc
 from nodulenet.evaluation.froc_tables import FrocReference
+from nodulenet.evaluation.kinds import ACQUISITION, is_baseline, model_kinds, pairs_of
+from nodulenet.evaluation.overview import overview
 from nodulenet.evaluation.recalibration import recalibrate
 from nodulenet.evaluation.repeats import repeated, withhold
 from nodulenet.evaluation.sides import chosen_on_patients, crossing_patients
+from nodulenet.evaluation.size_matched import size_matched_row
 from nodulenet.evaluation.size_only import size_only
+from nodulenet.evaluation.sizes import check_size_column, known_sizes, why_misleading, with_sizes
 from nodulenet.evaluation.subgroups import subgroup_results
 from nodulenet.evaluation.table import outer_rows, read_predictions
 from nodulenet.evaluation.thresholds import (
@@ -47,6 +52,7 @@ def summarize(
     settings: EvaluateConfig | None = None,
     *,
     froc: FrocReference | None = None,
+    costs: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Every metric of every model, the size-only row, comparisons and subgroups.
@@ -58,13 +64,16 @@ def summarize(
             its defaults.
         froc: Annotations, excluded findings and series; with it each model gets a FROC, which
             needs the columns ``scan_id, x_lps_mm, y_lps_mm, z_lps_mm``. Defaults to None.
+        costs: Model -> ``parameters, multiply_accumulates, patches_per_s, minutes``, for the
+            table that compares all; what is not known is left out. Defaults to none.
         seed: Root seed of all bootstraps. Defaults to 0.
 
     Returns:
         A dictionary of finite numbers, strings, lists and None: ``schema, data, settings,
-        models, size_only, brock, comparisons, subgroups, notes``. Of each model: ``rows,
-        pooled`` (all outer rows together), ``folds`` (each fold by itself) and ``over_folds``
-        (mean and spread of those), ``calibration, recalibration, operating_points, froc``.
+        models, size_only, brock, comparisons, overview, confounding, subgroups, notes``. Of each
+        model: ``kind, rows, pooled`` (all outer rows together), ``folds`` (each fold by itself)
+        and ``over_folds`` (mean and spread of those), ``calibration, recalibration,
+        operating_points, froc``.
         docs/evaluation.md describes every field.
 
     Raises:
@@ -76,6 +85,7 @@ def summarize(
         0.75
     """
     settings = settings or EvaluateConfig()
+    check_size_column(settings.size_column)
     table = read_predictions(predictions)
     rows = outer_rows(table)
     sampling: dict[str, Any] = {
@@ -89,8 +99,14 @@ def summarize(
         "sensitivity": settings.sensitivity,
     }
     inner = table[table["split"] == "inner"]
-    models = list(dict.fromkeys(rows["model"]))
+    kinds = model_kinds(rows)
+    # Baselines after what is held against them, whatever the order of the table.
+    models = sorted(kinds, key=lambda model: is_baseline(kinds[model]))
     reference, chosen = reference_for(models, settings.reference_model, settings.margin)
+    # What acquisition alone predicts is a check, and is compared with nothing.
+    contenders = rows[rows["model"].map(kinds) != ACQUISITION]
+    contenders = rows if contenders.empty else contenders
+    matched = _size_matched(rows, settings, sampling)
     points = {
         model: _operating_points(
             inner[inner["model"] == model], rows[rows["model"] == model], settings
@@ -110,29 +126,34 @@ def summarize(
             "reference_model": reference,
         },
         "models": {
-            model: _model(table[table["model"] == model], points[model], froc, settings, seed)
+            model: {"kind": kinds[model]}
+            | _model(
+                table[table["model"] == model], points[model], matched[model], froc, settings, seed
+            )
             for model in models
         },
         "size_only": size_only(
-            rows,
+            contenders,
             inner=inner,
             column=settings.size_column,
             operating_points=settings.operating_points,
             prevalences=list(dict.fromkeys(settings.prevalences)),
+            caliper=settings.size_caliper,
             **targets,
             **sampling,
         ),
-        "brock": brock_row(rows, **targets, **sampling),
+        "brock": brock_row(contenders, **targets, **sampling),
         "comparisons": compare_all(
             table,
             reference=reference,
+            pairs=pairs_of(kinds, reference),
             margin=settings.margin,
             calls=calls,
             operating_point=working_point,
             **sampling,
         ),
         "subgroups": subgroup_results(
-            rows,
+            contenders,
             subgroups=settings.subgroups,
             smallest_group=settings.smallest_group,
             size_column=settings.size_column,
@@ -141,12 +162,57 @@ def summarize(
         ),
         "notes": [*_notes(table, rows, settings), *([chosen] if chosen else [])],
     }
+    content["confounding"] = _confounding(content["models"])
+    content["notes"] += [check["found"] for check in content["confounding"]]
     content["notes"] += [
         f"no subgroups by {column['column']}: {column['why']}"
         for column in content["subgroups"]
         if not column["available"]
     ]
-    return dict(withhold(content)) if repeated(rows) else content
+    content = dict(withhold(content)) if repeated(rows) else content
+    return content | {"overview": overview(content, costs)}
+
+
+def _size_matched(
+    rows: pd.DataFrame, settings: EvaluateConfig, sampling: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The size-matched AUC of each model, or why there is none."""
+    column = settings.size_column
+    if column not in rows.columns:
+        why = f"there is no column {column!r}"
+    else:
+        rows = with_sizes(rows, column)
+        findings = rows.drop_duplicates("finding_id")
+        why = why_misleading(findings, known_sizes(findings, column), column)
+    return {
+        str(model): size_matched_row(own, column, why, caliper=settings.size_caliper, **sampling)
+        for model, own in rows.groupby("model", sort=False)
+    }
+
+
+def _confounding(models: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Models of acquisition alone whose interval leaves 0.5, and what that means."""
+    found = []
+    for name, model in models.items():
+        auc = model["pooled"]["auc"]
+        if model["kind"] != ACQUISITION or auc is None:
+            continue
+        low, high = auc["patient_bootstrap"]["low"], auc["patient_bootstrap"]["high"]
+        if low is None or low <= 0.5 <= high:
+            continue
+        found.append(
+            {
+                "model": name,
+                "auc": auc["value"],
+                "low": low,
+                "high": high,
+                "found": f"labels are confounded with acquisition: {name}, which knows how scans "
+                f"were made and nothing of the findings, has an AUC of {auc['value']:.3f} "
+                f"({low:.3f} to {high:.3f}), which leaves 0.5; a network may have learned "
+                "scanners instead of nodules",
+            }
+        )
+    return found
 
 
 def _facts(table: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
@@ -240,6 +306,7 @@ def _calls(
 def _model(
     table: pd.DataFrame,
     points: list[TableOperatingPoint],
+    size_matched: dict[str, Any],
     froc: FrocReference | None,
     settings: EvaluateConfig,
     seed: int,
@@ -259,7 +326,7 @@ def _model(
         "patients": int(rows["patient_id"].nunique()),
         "positives": int(rows["label"].sum()),
         "negatives": int((rows["label"] == 0).sum()),
-        "pooled": pooled_metrics(rows, settings, seed),
+        "pooled": pooled_metrics(rows, settings, seed) | {"size_matched_auc": size_matched},
         "folds": folds,
         "over_folds": over_folds(folds),
         "calibration": calibration_measures(

@@ -38,8 +38,8 @@ def apply_label_rule(table: pd.DataFrame, rule: LabelRule | None) -> pd.Series:
         )
     values = table[column]
     negative, positive = (
-        _matches(values, list(rule.negative)),
-        _matches(values, list(rule.positive)),
+        matching_rows(values, list(rule.negative)),
+        matching_rows(values, list(rule.positive)),
     )
     if (negative & positive).any():
         value = values[negative & positive].iloc[0]
@@ -54,7 +54,8 @@ def apply_label_rule(table: pd.DataFrame, rule: LabelRule | None) -> pd.Series:
     return labels
 
 
-def _matches(values: pd.Series, wanted: list[float | str]) -> pd.Series:
+def matching_rows(values: pd.Series, wanted: list[float | str]) -> pd.Series:
+    """Which values are wanted: two numbers are a closed range, anything else a list of values."""
     if len(wanted) == 2 and all(isinstance(w, int | float) for w in wanted):
         low, high = (float(w) for w in wanted)
         numbers = pd.to_numeric(values, errors="coerce")

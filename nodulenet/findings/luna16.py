@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
@@ -27,6 +28,9 @@ UNKNOWN_DIAMETER_MM = 10.0
 CANDIDATES = ("candidates_V2.csv", "candidates.csv", "annotations.csv")
 """Lists of findings in the challenge's folder, the best first."""
 
+STORED = "stored"
+"""Column of findings of which only some have a patch in the store (``stream_rest``)."""
+
 POINT = ["coordX", "coordY", "coordZ"]
 _SUBSET = re.compile(r"^subset(\d)$")
 
@@ -38,7 +42,8 @@ def read_luna16(source: Luna16Source, *, seed: int = 0) -> Findings:
     diameter is otherwise unknown. ``finding_id`` is the candidate's row in its file, so it means
     the same in every sample. Extra columns: ``subset`` (0..9; -1 when the scan is absent) and
     ``annotation`` (row in annotations.csv). With ``candidates: annotations.csv`` the annotated
-    nodules themselves are the findings.
+    nodules themselves are the findings. With ``stream_rest`` all candidates are there, and the
+    column ``stored`` says which are positives or in the sample of negatives.
 
     Tables without scans will do where ``subsets.csv`` (seriesuid, subset) says the subsets.
 
@@ -68,7 +73,22 @@ def read_luna16(source: Luna16Source, *, seed: int = 0) -> Findings:
     if source.leave_out_irrelevant:
         table = _without_irrelevant(table, root / "annotations_excluded.csv", notes)
     if source.negatives_per_positive is not None:
-        table = _sample_negatives(table, source.negatives_per_positive, seed, notes)
+        chosen = _sample_negatives(table, source.negatives_per_positive, seed)
+        what = f"negatives_per_positive={source.negatives_per_positive:g}"
+        negatives = int((table["label"] == 0).sum())
+        sampled = int((table["label"].to_numpy()[chosen] == 0).sum())
+        if source.stream_rest:
+            table[STORED] = chosen
+            notes.append(
+                f"stored are {int(chosen.sum())} candidates, {sampled} of them negative ({what}); "
+                f"the other {negatives - sampled} negatives are streamed from their scans when "
+                f"they are scored"
+            )
+        else:
+            table = table[chosen].reset_index(drop=True)
+            notes.append(
+                f"negatives sampled: {sampled} of {negatives} ({what}); FROC needs all of them"
+            )
     reference = {
         name: root / f"{name}.csv"
         for name in ("annotations", "annotations_excluded", "seriesuids")
@@ -230,22 +250,16 @@ def _patients(source: Luna16Source, scan_ids: pd.Series, notes: list[str]) -> pd
     return patients
 
 
-def _sample_negatives(
-    table: pd.DataFrame, per_positive: float, seed: int, notes: list[str]
-) -> pd.DataFrame:
+def _sample_negatives(table: pd.DataFrame, per_positive: float, seed: int) -> npt.NDArray[np.bool_]:
     """All positives and a sample of negatives, drawn scan by scan in proportion to their number."""
-    negative = table["label"] == 0
-    fraction = min(1.0, per_positive * (~negative).sum() / max(1, negative.sum()))
-    kept = [np.flatnonzero(~negative)]
-    for scan_id, rows in table[negative].groupby("scan_id").indices.items():
-        positions = np.flatnonzero(negative)[rows]
+    negatives = np.flatnonzero(table["label"] == 0)
+    chosen = np.ones(len(table), dtype=bool)
+    chosen[negatives] = False
+    fraction = min(1.0, per_positive * chosen.sum() / max(1, len(negatives)))
+    scans = table["scan_id"].iloc[negatives]
+    for scan_id, rows in scans.groupby(scans).indices.items():
         # Rounding at random keeps the expected number right where a scan has few negatives.
         random = generator(seed, "negatives", str(scan_id))
         count = int(len(rows) * fraction + random.random())
-        kept.append(random.permutation(positions)[:count])
-    chosen = np.sort(np.concatenate(kept))
-    notes.append(
-        f"negatives sampled: {int(negative.iloc[chosen].sum())} of {int(negative.sum())} "
-        f"(negatives_per_positive={per_positive:g}); FROC needs all of them"
-    )
-    return table.iloc[chosen].reset_index(drop=True)
+        chosen[random.permutation(negatives[rows])[:count]] = True
+    return chosen

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from nodulenet import __version__
 from nodulenet.atomic import write_json
 from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.patch_spec import PatchSpec
-from nodulenet.config.schema import MedMnistSource, PatchArchiveSource, Source
+from nodulenet.config.schema import MedMnistSource, PatchArchiveSource, Source, Target
 from nodulenet.errors import BundleError, ConfigError
-from nodulenet.inference.identities import (
+from nodulenet.patches.values import Values
+from nodulenet.training.identities import (
     has_patient_ids,
     identity_hashes,
     scan_uids,
     shared_identities,
 )
-from nodulenet.patches.values import Values
 from nodulenet.versions import file_hash
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nodulenet.training.run import Run
 
 FORMAT = 1
+_TARGET: TypeAdapter[Target | None] = TypeAdapter(Target | None)
 FILE = "bundle.json"
 # Model inputs are float32 and large; so many are made at a time.
 _CHUNK = 256
@@ -50,6 +52,7 @@ class BundledModel:
     registry_name: str
     files: tuple[str, ...]
     hashes: tuple[str, ...]
+    folds: tuple[int, ...]
     calibration: PlattCalibration | None
 
 
@@ -63,10 +66,11 @@ class Bundle:
         spec: what patches the models expect, windows included.
         values: the scale between source values and the int16 that models were trained on.
         label_meaning: candidate, reader_rating or outcome.
+        target: what the models learned, by which their outputs become one probability.
         models: by key, in the order of the configuration; the first is the default.
         training: what it comes from: ``source``, counts of what was held out, and of all in the
             folds (``run``) with ``patients_hash`` and ``scans_hash`` of
-            :mod:`nodulenet.inference.identities` (None where the source has no ids that mean
+            :mod:`nodulenet.training.identities` (None where the source has no ids that mean
             anything elsewhere). Older bundles lack the last three.
     """
 
@@ -84,6 +88,7 @@ class Bundle:
             self.spec = PatchSpec.model_validate(content["spec"])
             self.values = Values(**content["values"])
             self.label_meaning: str = content["label_meaning"]
+            self.target: Target | None = _TARGET.validate_python(content.get("target"))
             self.training: dict[str, Any] = content["training"]
             self.models = {
                 key: BundledModel(
@@ -91,6 +96,8 @@ class Bundle:
                     m.get("registry_name", key),
                     tuple(m["files"]),
                     tuple(m["hashes"]),
+                    # Before there were several seeds, every file was a fold of its own.
+                    tuple(m.get("folds", range(len(m["files"])))),
                     _calibration(m["calibration"]),
                 )
                 for key, m in content["models"].items()
@@ -131,22 +138,28 @@ class Bundle:
     def predict(
         self, stored: npt.NDArray[np.int16], key: str | None = None
     ) -> npt.NDArray[np.float64]:
-        """Raw probabilities of every fold model for stored patches: (fold models, n)."""
+        """Raw probabilities of every fold for stored patches, means of its seeds: (folds, n)."""
         from nodulenet.training.input import model_inputs, predict
+        from nodulenet.training.targets import positive_probability
 
-        models = self._load(self.model(key))
+        chosen = self.model(key)
+        models = self._load(chosen)
+        folds = np.array(chosen.folds)
         answers = np.empty((len(models), len(stored)), dtype=np.float64)
         for start in range(0, len(stored), _CHUNK):
             inputs = model_inputs(stored[start : start + _CHUNK], self.spec, self.values)
             for answer, model in zip(answers, models, strict=True):
-                answer[start : start + _CHUNK] = predict(model, inputs)[:, -1]
-        return answers
+                outputs = predict(model, inputs)
+                answer[start : start + _CHUNK] = positive_probability(outputs, self.target)
+        return np.stack([answers[folds == fold].mean(axis=0) for fold in dict.fromkeys(folds)])
 
     def _load(self, model: BundledModel) -> list[Any]:
         if model.key not in self._loaded:
-            import nodulenet.models  # noqa: F401 - registers the classes of the saved models
+            # Importing the package registers the classes of our saved models.
+            from nodulenet.models import register_own_model
             from nodulenet.training.backend import keras
 
+            register_own_model(model.registry_name)
             loaded = []
             for name, expected in zip(model.files, model.hashes, strict=True):
                 file = _inside(self.path, name)
@@ -169,19 +182,22 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
     ensemble was never itself tested, each of its members was.
     """
     from nodulenet.evaluation.calibrators import fit_platt
-    from nodulenet.training.run import Unit
 
     models: dict[str, Any] = {}
+    finished = run.finished_units()
     for model in run.config.models:
         rows = predictions[(predictions["model"] == model.key) & (predictions["split"] == "outer")]
-        if rows.empty:
+        units = [u for u in finished if u.model == model.key]
+        if rows.empty or not units:
             continue  # not one of its folds was completed; training has listed why
-        folds = [Unit(model.key, int(fold)) for fold in sorted(rows["fold"].unique())]
-        files = [run.unit_folder(unit) / "model.keras" for unit in folds]
+        files = [run.unit_folder(unit) / "model.keras" for unit in units]
         platt = fit_platt(rows["label"], rows["probability"])
         models[model.key] = {
             "registry_name": model.name,
+            # Whom other weights have seen is in no list here.
+            "init_from": model.init_from is not None and model.init_from.is_dir(),
             "files": [f.relative_to(run.path).as_posix() for f in files],
+            "folds": [unit.fold for unit in units],
             "hashes": [file_hash(f) for f in files],
             # A slope of 0 or less would turn the ranking round: such a model says nothing.
             "calibration": platt.to_dict() if platt.rising else None,
@@ -196,6 +212,8 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
             "name": run.config.name,
             "label_meaning": run.config.label_meaning,
             "probability_of": MEANINGS[run.config.label_meaning].probability_of,
+            "label_basis": _label_basis(run),
+            "target": run.config.target.model_dump(mode="json") if run.config.target else None,
             "spec": run.config.patch.model_dump(mode="json"),
             "values": values.to_dict(),
             "models": models,
@@ -213,10 +231,19 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
     return run.path / FILE
 
 
+def _label_basis(run: Run) -> dict[str, int] | None:
+    """What the labels rest on, with the number of labelled findings of each; None if not known."""
+    findings = run.findings()
+    if findings is None or "label_basis" not in findings.columns:
+        return None
+    basis = findings.loc[findings["label"].notna(), "label_basis"].fillna("not stated")
+    return {str(name): int(count) for name, count in basis.value_counts().items()}
+
+
 def _archive_facts(source: Source) -> dict[str, Any]:
     """How training read its patches, so that others of the kind are read alike."""
     if isinstance(source, PatchArchiveSource):
-        return source.model_dump(mode="json", include={"columns", "spacing_mm", "array"})
+        return source.model_dump(mode="json", include={"columns", "spacing_mm", "array", "beyond"})
     if isinstance(source, MedMnistSource):
         return {"spacing_mm": source.spacing_mm}
     return {}

@@ -23,6 +23,7 @@ from nodulenet.patches.prepare import cut_patch, preparation
 # A patch whose middle half is nearly all air holds no nodule that could be judged.
 AIR_HU = -900
 MOSTLY_AIR = 0.95
+_PLACE_FIELDS = ("offset", "nz", "ny", "nx")
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def classify_patches(
     read = read_patch_archive(
         _source_of(opened, Path(archive), Path(table), array, columns, spacing_mm)
     )
-    if read.form != opened.spec.form:
+    if not read.gives(opened.spec.form):
         raise DataError(
             f"{archive}: holds {read.form} patches, but {opened.path} was trained on "
             f"{opened.spec.form} ones"
@@ -153,7 +154,7 @@ def classify_patches(
     outside = float(opened.values.to_stored(opened.spec.outside_hu))
     transform = preparation(opened.spec, outside=outside)
     patches = [
-        cut_patch(transform, *read.volume(row), opened.spec)
+        cut_patch(transform, *read.volume(row, opened.spec), opened.spec)
         for row in range(len(read.findings.table))
     ]
     rows = read.findings.table.drop(columns=[*POINT_COLUMNS, "label"])
@@ -175,6 +176,8 @@ def _source_of(
     trained = bundle.training.get("columns") or {}
     there = set(read_csv(table).columns)
     known = {k: v for k, v in trained.items() if v in there and k != "label"}
+    if not set(_PLACE_FIELDS) <= {*known, *(columns or {})}:  # they mean something only together
+        known = {k: v for k, v in known.items() if k not in _PLACE_FIELDS}
     if spacing_mm:  # given for all rows, it stands against the columns of the training
         known = {k: v for k, v in known.items() if not k.startswith("spacing_")}
     default_spacing = bundle.training.get("spacing_mm")
@@ -190,6 +193,7 @@ def _source_of(
                 "columns": {"patient_id": None, **known, **(columns or {})},
                 "spacing_mm": spacing_mm or default_spacing,
                 "value_kind": bundle.values.kind,
+                "beyond": bundle.training.get("beyond", "fill"),
             }
         )
     except ValidationError as error:

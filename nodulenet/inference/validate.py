@@ -34,7 +34,6 @@ from nodulenet.errors import ConfigError, DataError, NoduleNetError, UsageError
 from nodulenet.findings.labels import apply_label_rule
 from nodulenet.findings.reading import read_csv
 from nodulenet.inference.bundle import Bundle, BundledModel
-from nodulenet.inference.identities import has_patient_ids, scan_uids, shared_identities
 from nodulenet.inference.validated import Validated
 from nodulenet.patches.near_duplicates import CONTENT_SD_HU
 from nodulenet.patches.prepare import prepare
@@ -43,6 +42,7 @@ from nodulenet.patches.store import PatchStore
 from nodulenet.phantom.for_config import ensure_phantom
 from nodulenet.progress import Progress, Silent
 from nodulenet.seeds import generator
+from nodulenet.training.identities import has_patient_ids, scan_uids, shared_identities
 from nodulenet.training.run import Run, refuse_folder_of_training
 
 ALL_MODELS = "all"
@@ -80,7 +80,7 @@ def validation_config(
     forced = {
         "patch": bundle.spec.model_dump(mode="json"),
         "models": [_model(m) for m in bundle.models.values()],
-        "train": {"augment": {"shift_voxels": 0, "rotations": False}},
+        "train": {"augment": {"shift_voxels": 0, "rotations": "none"}},
         "folds.kind": "grouped",
         "folds.path": None,
         "folds.repeats": 1,
@@ -563,6 +563,11 @@ def _froc_reference(
     tables = source.findings.reference
     if not source.description["all_candidates"]:
         return {}, ["no FROC: it needs every candidate, and negatives were sampled"]
+    if source.streams:
+        return {}, [
+            "no FROC: it needs every candidate, and validation scores those that are stored "
+            "(source.negatives_per_positive=null source.stream_rest=false stores all)"
+        ]
     if failures:
         return {}, ["no FROC: it needs every scan scored, and some failed"]
     if facts["recalibration"]:

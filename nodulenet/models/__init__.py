@@ -1,4 +1,6 @@
-"""The model family: SqueezeNodule-Net V2 and SqueezeNet V1 for images and volumes.
+"""The models: SqueezeNodule-Net, SqueezeNet and a plain ResNet-18 for images and volumes.
+
+Other packages add theirs by entry points (`nodulenet.models.own_models`).
 
 Importing this package imports no Keras; names and sizes of the models are in
 `nodulenet.models.registry`. The classes are loaded when they are asked for and, so that
@@ -19,10 +21,16 @@ _HOME = {
     "SimplifiedFireModule": "squeezenet_v2",
     "SqueezeNoduleNetV2": "squeezenet_v2",
     "create_squeezenodule_net_v2": "squeezenet_v2",
+    "ResNet18": "resnet",
     "build_model": "registry",
+    "built_cost": "built_cost",
+    "check_classifier": "classifier_check",
+    "checked_precision": "precision",
     "get_model": "registry",
     "list_models": "registry",
+    "describe_models": "registry",
     "load_imagenet_weights": "weights",
+    "register_own_model": "own_models",
     "minimum_spatial_extent": "variants",
 }
 
@@ -40,5 +48,5 @@ def __dir__() -> list[str]:
 
 
 _registration.register_with_keras(
-    "nodulenet.models.squeezenet_v1", "nodulenet.models.squeezenet_v2"
+    "nodulenet.models.squeezenet_v1", "nodulenet.models.squeezenet_v2", "nodulenet.models.resnet"
 )

@@ -68,13 +68,17 @@ def checked_normalization(normalization: str | None) -> str | None:
 
 
 def normalization_layer(
-    kind: str, channels: int, *, name: str, dtype: Any = None
+    kind: str, channels: int, *, name: str, dtype: Any = None, epsilon: float = 1e-3
 ) -> keras.layers.Layer:
     """Batch normalization, or group normalization with sixteen channels a group."""
     if kind == "batch":
-        return keras.layers.BatchNormalization(momentum=_BATCH_MOMENTUM, name=name, dtype=dtype)
+        return keras.layers.BatchNormalization(
+            momentum=_BATCH_MOMENTUM, epsilon=epsilon, name=name, dtype=dtype
+        )
     size = channels if channels < _CHANNELS_PER_GROUP else math.gcd(channels, _CHANNELS_PER_GROUP)
-    return keras.layers.GroupNormalization(groups=channels // size, name=name, dtype=dtype)
+    return keras.layers.GroupNormalization(
+        groups=channels // size, epsilon=epsilon, name=name, dtype=dtype
+    )
 
 
 @keras.saving.register_keras_serializable(package="nodulenet")

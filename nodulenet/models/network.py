@@ -16,6 +16,7 @@ from nodulenet.models.blocks import (
     convolution,
     normalization_layer,
 )
+from nodulenet.models.staged import StagedModel, at_least_float32, resolved_policy
 from nodulenet.models.variants import (
     BYPASSES,
     VariantConfig,
@@ -116,7 +117,7 @@ def check_settings(
         classifier_activation=classifier_activation,
         normalization=normalization,
         pooling=pooling,
-        dtype=keras.dtype_policies.get(keras.config.dtype_policy() if dtype is None else dtype),
+        dtype=resolved_policy(dtype),
     )
 
 
@@ -185,14 +186,13 @@ class _Assembly:
             x = keras.layers.Add(name=f"add_{name}", dtype=s.dtype)([bypass(entering), x])
         return self._mark(name, x)
 
-    def _float32(self) -> Any:
-        """At least float32, for the averages and the output of a mixed-precision model."""
-        half = self.settings.dtype.compute_dtype in ("float16", "bfloat16")
-        return "float32" if half else self.settings.dtype
-
     def _global_pooling(self, kind: str, x: Any) -> Any:
         layer = getattr(keras.layers, f"Global{kind}Pooling{self.settings.rank}D")
-        return layer(data_format="channels_last", name="globalpool", dtype=self._float32())(x)
+        return layer(
+            data_format="channels_last",
+            name="globalpool",
+            dtype=at_least_float32(self.settings.dtype),
+        )(x)
 
     def _pooled(self, x: Any) -> Any:
         kind = {None: None, "avg": "Average", "max": "Max"}[self.settings.pooling]
@@ -212,10 +212,12 @@ class _Assembly:
         )(x)
         x = self._global_pooling("Average", x)
         activation = s.classifier_activation or "linear"
-        return keras.layers.Activation(activation, name="predictions", dtype=self._float32())(x)
+        return keras.layers.Activation(
+            activation, name="predictions", dtype=at_least_float32(self.settings.dtype)
+        )(x)
 
 
-class SqueezeNetwork(keras.Model):
+class SqueezeNetwork(StagedModel):
     """Base of both networks: a functional model with its arguments as attributes.
 
     The attributes are properties over one record, because lists that Keras tracks before the
@@ -232,20 +234,11 @@ class SqueezeNetwork(keras.Model):
     ) -> None:
         assembly = _Assembly(settings, fire, self.FIRE_PREFIX)
         inputs, outputs = assembly.run()
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        super().__init__(inputs, outputs, assembly.stages, name)
         self._settings = settings
-        self._stage_layers = tuple(assembly.stages.items())
-        if _on_tensorflow_cpu():
-            # XLA trains 3D models 5 to 10 times and 2D models 3 to 5 times slower there, and
-            # Keras' compile() turns it on by itself for models that support it.
-            self.supports_jit = False
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        shape = keras.tree.flatten(inputs)[0].shape
-        if len(shape) == self._settings.rank + 2 and None in self._settings.input_shape:
-            spatial = [None if n is None else int(n) for n in tuple(shape)[1:-1]]
-            check_spatial_extents(self._settings.variant_config, spatial, type(self).__name__)
-        return super().call(inputs, training=training, mask=mask)
+    def _check_spatial(self, spatial: Sequence[int | None]) -> None:
+        check_spatial_extents(self._settings.variant_config, spatial, type(self).__name__)
 
     @property
     def num_classes(self) -> int:
@@ -329,68 +322,18 @@ class SqueezeNetwork(keras.Model):
         """Dropout, convolution, global average, activation; empty without the head."""
         return self.layers[-4:] if self.include_top else []
 
-    @property
-    def stage_names(self) -> list[str]:
-        """Names of the feature maps in order: ``conv1``, ``pool1``, ``fire2`` to ``fire9``."""
-        return [stage for stage, _ in self._stage_layers]
-
-    def feature_model(self, stages: Sequence[str] | None = None) -> keras.Model:
-        """A model on the same weights that returns feature maps.
-
-        Args:
-            stages: names out of `stage_names`; all by default. A stage with a bypass is the sum.
-
-        Returns:
-            A ``keras.Model`` whose output is a dictionary from stage to its feature map.
-
-        Raises:
-            ValueError: a stage is unknown.
-        """
-        layers = dict(self._stage_layers)
-        wanted = list(layers) if stages is None else list(stages)
-        unknown = [stage for stage in wanted if stage not in layers]
-        if unknown or not wanted:
-            raise ValueError(f"Unknown stages {unknown}. Expected some of {list(layers)}.")
-        return keras.Model(
-            self.inputs[0], {stage: self.get_layer(layers[stage]).output for stage in wanted}
-        )
-
     def get_config(self) -> dict[str, Any]:
         s = self._settings
         return {
-            "name": self.name,
+            **self._saved_state(s.kernel_regularizer, s.kernel_initializer, s.dtype),
             "num_classes": s.num_classes,
             "variant_config": self.variant_config,
             "dropout_rate": s.dropout_rate,
-            "kernel_regularizer": keras.regularizers.serialize(s.kernel_regularizer),
-            "kernel_initializer": keras.initializers.serialize(s.kernel_initializer),
             "include_top": s.include_top,
             "input_shape": list(s.input_shape),
             "head_activation": s.head_activation,
             "classifier_activation": s.classifier_activation,
             "normalization": s.normalization,
             "pooling": s.pooling,
-            "dtype": keras.dtype_policies.serialize(s.dtype),
-            "frozen_layers": [layer.name for layer in self.layers if not layer.trainable],
             **{name: getattr(s, name) for name in self.OWN_ARGUMENTS},
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SqueezeNetwork:
-        config = dict(config)
-        frozen = config.pop("frozen_layers", [])
-        for key, deserialize in (
-            ("kernel_regularizer", keras.regularizers.deserialize),
-            ("kernel_initializer", keras.initializers.deserialize),
-            ("dtype", keras.dtype_policies.deserialize),
-        ):
-            if isinstance(config.get(key), dict):
-                config[key] = deserialize(config[key], custom_objects)
-        model = cls(**config)
-        for name in frozen:
-            model.get_layer(name).trainable = False
-        return model
-
-
-def _on_tensorflow_cpu() -> bool:
-    return keras.config.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")

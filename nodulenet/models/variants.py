@@ -213,19 +213,51 @@ def minimum_spatial_extent(variant_config: VariantConfig) -> int:
     return stride * (size - 1) + int(variant_config["conv1_kernel"])
 
 
-def check_spatial_extents(
-    variant_config: VariantConfig, spatial: Sequence[int | None], model_name: str
-) -> None:
-    """Raise a ValueError naming the first axis that is too short; unknown axes (None) pass."""
-    smallest = minimum_spatial_extent(variant_config)
+def check_extents(smallest: int, spatial: Sequence[int | None], model_name: str, why: str) -> None:
+    """Raise a ValueError naming the first axis below the smallest length; None passes.
+
+    Args:
+        smallest: length in voxels, the same for every axis.
+        spatial: lengths of the axes; None where unknown.
+        model_name: for the message.
+        why: what goes wrong below it, and the remedy; one or two sentences for the message.
+    """
     for axis, size in enumerate(spatial):
         if size is not None and size < smallest:
             raise ValueError(
                 f"{model_name}: axis {axis} ({_AXES[len(spatial)][axis]}) of the input has length "
-                f"{size}, but the minimum for this variant is {smallest}: below it a stage has no "
-                f"elements and the output would be NaN. Received: {tuple(spatial)}. Use a larger "
-                "patch or a variant with a smaller stem."
+                f"{size}, but the minimum for this variant is {smallest}: below it {why} "
+                f"Received: {tuple(spatial)}."
             )
+
+
+def check_spatial_extents(
+    variant_config: VariantConfig, spatial: Sequence[int | None], model_name: str
+) -> None:
+    """Raise a ValueError naming the first axis that is too short; unknown axes (None) pass."""
+    check_extents(
+        minimum_spatial_extent(variant_config),
+        spatial,
+        model_name,
+        "a stage has no elements and the output would be NaN. Use a larger patch or a variant "
+        "with a smaller stem.",
+    )
+
+
+def checked_sizes(input_shape: Sequence[int | None], model_name: str) -> tuple[int | None, ...]:
+    """The input shape as a tuple; ValueError where its length or its channels do not fit."""
+    shape = tuple(None if size is None else int(size) for size in input_shape)
+    if len(shape) not in (3, 4):
+        raise ValueError(
+            f"{model_name}: input_shape must be (height, width, channels) or (depth, height, "
+            f"width, channels). Received: input_shape={shape}"
+        )
+    if shape[-1] is None or shape[-1] < 1:
+        raise ValueError(
+            f"{model_name}: the number of channels, last in input_shape, must be a positive "
+            f"integer. Received: input_shape={shape}"
+        )
+    return shape
 
 
 def checked_input_shape(
@@ -256,12 +288,7 @@ def checked_input_shape(
         use_3d = variant_config.get("use_3d")
     if input_shape is DEFAULT_INPUT_SHAPE and use_3d:
         input_shape = DEFAULT_INPUT_SHAPE_3D
-    shape = tuple(None if size is None else int(size) for size in input_shape)
-    if len(shape) not in (3, 4):
-        raise ValueError(
-            f"{model_name}: input_shape must be (height, width, channels) or (depth, height, "
-            f"width, channels). Received: input_shape={shape}"
-        )
+    shape = checked_sizes(input_shape, model_name)
     if use_3d is None:
         use_3d = len(shape) == 4
     if use_3d != (len(shape) == 4):
@@ -270,11 +297,6 @@ def checked_input_shape(
         raise ValueError(
             f"{model_name}: this variant (use_3d={use_3d}) needs input_shape={expected}. "
             f"Received: input_shape={shape}. Give such a shape or choose {remedy}."
-        )
-    if shape[-1] is None or shape[-1] < 1:
-        raise ValueError(
-            f"{model_name}: the number of channels, last in input_shape, must be a positive "
-            f"integer. Received: input_shape={shape}"
         )
     check_spatial_extents(variant_config, shape[:-1], model_name)
     return shape, use_3d

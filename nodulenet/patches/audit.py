@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import combinations, islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from nodulenet.errors import FoldsError
 from nodulenet.findings.table import POINT_COLUMNS
-from nodulenet.patches.folds import REPEAT, Folds
+from nodulenet.patches.folds import REPEAT, Folds, Parts
 from nodulenet.patches.near_duplicates import NearIdentical, near_identical
 from nodulenet.patches.store import PatchStore
 from nodulenet.progress import Progress
@@ -46,7 +46,7 @@ PAIR_COLUMNS = (
     "shift_voxels",
     "plane",
 )
-_SIDES = ("", "train", "inner", "outer")
+_SIDES = ("", *(part.name for part in fields(Parts)))
 _Ints = npt.NDArray[np.int64]
 
 
@@ -119,13 +119,14 @@ def audit_folds(
     if table["content_hash"].isna().any():
         lost = table.loc[table["content_hash"].isna(), "finding_id"].iloc[0]
         raise FoldsError(f"finding {lost!r} of the folds is not in the store; prepare it again")
-    sides = np.zeros((len(folds.folds), len(table)), dtype=np.int8)
-    for row, fold in enumerate(folds.folds):
-        parts = folds.parts(fold, allow_shared_patients=allow_shared_patients)
+    trainings = list(folds.trainings())
+    sides = np.zeros((len(trainings), len(table)), dtype=np.int8)
+    for row, (fold, piece) in enumerate(trainings):
+        parts = folds.parts(fold, piece, allow_shared_patients=allow_shared_patients)
         for side, rows in enumerate(vars(parts).values(), start=1):
             sides[row, rows] = side
     similar = _Similar.of(store, table, progress)
-    found = _Found(table, folds.folds, sides)
+    found = _Found(table, [fold for fold, _ in trainings], sides)
     found.shared("patients", "patient_id")
     found.shared("series", "scan_id")
     found.shared("identical patches", "content_hash", ~similar.without_content)

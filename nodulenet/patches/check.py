@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nodulenet.config.schema import Config
+from typing import Any
+
+from nodulenet.config.schema import Config, ModelConfig
 from nodulenet.ct.windows import resolve_windows
 from nodulenet.errors import ConfigError, UsageError
 from nodulenet.models.registry import get_model
@@ -34,7 +36,11 @@ def check_config(config: Config) -> None:
             entry = get_model(model.name)
         except UsageError as error:
             raise ConfigError(f"models.{i}.name: {error}") from None
-        if entry.rank != rank:
+        try:
+            entry.check_options(_options(model))
+        except UsageError as error:
+            raise ConfigError(f"models.{i}: {error}") from None
+        if entry.rank not in (None, rank):
             raise ConfigError(
                 f"models.{i}.name: {model.name} takes {entry.rank}D patches, but patch.form is "
                 f"{config.patch.form}"
@@ -44,3 +50,15 @@ def check_config(config: Config) -> None:
                 f"patch.size: {list(config.patch.size)} is too small for {model.name}, which needs "
                 f"at least {entry.minimum_extent} voxels along every axis"
             )
+
+
+def _options(model: ModelConfig) -> dict[str, Any]:
+    """What the configuration sets, by the names that models know."""
+    return {
+        "dropout_rate": model.dropout_rate,
+        "kernel_regularizer": model.weight_decay or None,
+        "kernel_initializer": model.kernel_initializer,
+        "normalization": model.normalization,
+        "head_activation": model.head_activation,
+        **model.options,
+    }

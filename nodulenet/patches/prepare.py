@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
-import shutil
 import socket
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -32,11 +28,17 @@ from nodulenet.config.schema import Config
 from nodulenet.cpus import usable_cpus
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.ct.patch import PROBABLY_RAS, prefetched
-from nodulenet.errors import DataError, NoduleNetError, ScanError, StoreError, UsageError
-from nodulenet.findings.points import SCAN_ENDINGS
+from nodulenet.errors import NoduleNetError, ScanError, UsageError
 from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.patches.archive import PatchArchive
 from nodulenet.patches.check import check_config
+from nodulenet.patches.disk_space import refuse_full_disk
+from nodulenet.patches.one_scan import (
+    finding_failure,
+    scan_errors,
+    scan_failure,
+    source_state,
+)
 from nodulenet.patches.source import Irregular, LoadedSource, load_source
 from nodulenet.patches.store import (
     HEAD,
@@ -98,7 +100,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class _Unit:
+class Unit:
     """What a worker is told of one unit: a scan and its points, or a piece of an archive."""
 
     name: str
@@ -109,7 +111,7 @@ class _Unit:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What all units of a preparation have in common."""
 
     store: Path
@@ -162,28 +164,24 @@ def prepare(
         progress.say(f"note: {note}")
     spec = config.patch
     folder = store_folder(config, source)
-    writer = StoreWriter(folder, spec, source.values, source.description)
-    units = list(_units(source))
-    results = {
-        unit.name: result
-        for unit in units
-        if (result := finished_unit(folder, unit.name, partial(_source_state, unit.path)))
-    }
+    units = units_of(source)
+    results = finished_units(folder, units)
     todo = [u for u in units if u.name not in results]
-    _refuse_full_disk(config, sum(len(u.finding_ids) for u in todo))
+    refuse_full_disk(config, sum(len(u.finding_ids) for u in todo), len(todo))
+    writer = StoreWriter(folder, spec, source.values, source.description)
     failed: dict[str, dict[str, str]] = {}
     if todo:
         writer.reopen()
-        work = partial(_make_unit, _Job(folder, spec, source.values, source.irregular))
+        work = partial(_make_unit, Job(folder, spec, source.values, source.irregular))
         if scheduler is not None:
             # Relative paths would be taken from wherever a worker was started.
-            job = _Job(folder.absolute(), spec, source.values, source.irregular)
+            job = Job(folder.absolute(), spec, source.values, source.irregular)
             work = partial(_make_unit, job)
             todo = [replace(u, path=u.path.absolute()) if u.path else u for u in todo]
-        present, absent = _split_by_presence(todo, source)
+        present, absent = split_by_presence(todo, source)
         failed.update(absent)
-        workers = workers or _chosen_workers(present)
-        rows = (_with_rows(u, source.archive) for u in present)
+        workers = workers or chosen_workers(present)
+        rows = (with_rows(u, source.archive) for u in present)
         kind = "scans" if source.archive is None else "pieces"
         with (
             progress.task("prepare", len(present), kind) as task,
@@ -203,7 +201,7 @@ def prepare(
         *(f for u in units for f in _failures_of(u.name, results, failed)),
     ]
     _say_probably_ras(failures, progress)
-    store = writer.finish(source.findings.table, ordered, failures)
+    store = writer.finish(source.stored, ordered, failures)
     return Prepared(
         store=store,
         failures=failures,
@@ -294,7 +292,8 @@ def _given_workers(jobs: int | None, scheduler: str | None, progress: Progress) 
     return InPlace() if jobs == 1 else processes
 
 
-def _chosen_workers(todo: Sequence[_Unit]) -> Workers:
+def chosen_workers(todo: Sequence[Unit]) -> Workers:
+    """This process, or processes where the work is long enough for them to pay."""
     seconds = sum(_SECONDS_PER_SCAN + _SECONDS_PER_PATCH * len(u.finding_ids) for u in todo)
     jobs = min(usable_cpus(), len(todo))
     if jobs < 2 or seconds < _PROCESSES_PAY_S:
@@ -302,41 +301,43 @@ def _chosen_workers(todo: Sequence[_Unit]) -> Workers:
     return Processes(jobs, preload=_WORKER_MODULES)
 
 
-def _units(source: LoadedSource) -> Iterator[_Unit]:
-    table = source.findings.table
+def units_of(source: LoadedSource) -> list[Unit]:
+    """The units of a source, in order: its scans, or the pieces of its archive."""
+    return list(_units(source))
+
+
+def finished_units(folder: Path, units: Sequence[Unit]) -> dict[str, UnitResult]:
+    """By name those units that a store folder already has and whose files are as they were."""
+    found = {u.name: finished_unit(folder, u.name, partial(source_state, u.path)) for u in units}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def _units(source: LoadedSource) -> Iterator[Unit]:
+    table = source.stored
     columns = list(POINT_COLUMNS)
     if source.archive is not None:
         for start in range(0, len(table), _ARCHIVE_ROWS):
             rows = table.iloc[start : start + _ARCHIVE_ROWS]
             ids = tuple(rows["finding_id"].astype(str))
-            yield _Unit(f"rows-{start:07d}", ids, rows[columns].to_numpy(dtype=float), None)
+            yield Unit(f"rows-{start:07d}", ids, rows[columns].to_numpy(dtype=float), None)
         return
     for scan_id, rows in table.groupby("scan_id", sort=True):
         ids = tuple(rows["finding_id"].astype(str))
         path = source.findings.scans.get(str(scan_id))
-        yield _Unit(str(scan_id), ids, rows[columns].to_numpy(dtype=float), path)
+        yield Unit(str(scan_id), ids, rows[columns].to_numpy(dtype=float), path)
 
 
-def _with_rows(unit: _Unit, archive: PatchArchive | None) -> _Unit:
+def with_rows(unit: Unit, archive: PatchArchive | None) -> Unit:
     """The unit with its own rows of the archive, and no others: they go to another process."""
     if archive is None:
         return unit
     start = int(unit.name.removeprefix("rows-"))
-    rows = slice(start, start + len(unit.finding_ids))
-    return replace(
-        unit,
-        archive=replace(
-            archive,
-            findings=replace(archive.findings, table=archive.findings.table.iloc[rows]),
-            array=np.asarray(archive.array[rows]),
-            spacing_mm=archive.spacing_mm[rows],
-        ),
-    )
+    return replace(unit, archive=archive.rows(start, start + len(unit.finding_ids)))
 
 
-def _split_by_presence(
-    units: Sequence[_Unit], source: LoadedSource
-) -> tuple[list[_Unit], dict[str, dict[str, str]]]:
+def split_by_presence(
+    units: Sequence[Unit], source: LoadedSource
+) -> tuple[list[Unit], dict[str, dict[str, str]]]:
     """Units that can be tried, and the failures of those whose scan is not there at all."""
     if source.archive is not None:
         return list(units), {}
@@ -344,11 +345,13 @@ def _split_by_presence(
         f"no scan of that name in {source.where}; its findings are left out. Add the scan and "
         f"prepare again, or remove its rows"
     )
-    absent = {u.name: _failure(_scan(u), error, cause=error) for u in units if u.path is None}
+    absent = {
+        u.name: scan_failure(u.name, len(u.finding_ids), error) for u in units if u.path is None
+    }
     return [u for u in units if u.path is not None], absent
 
 
-def _make_unit(job: _Job, unit: _Unit) -> UnitResult:
+def _make_unit(job: Job, unit: Unit) -> UnitResult:
     """Cut and store the patches of a unit; runs wherever the worker is.
 
     Raises:
@@ -357,41 +360,27 @@ def _make_unit(job: _Job, unit: _Unit) -> UnitResult:
         OSError: the store cannot be written to.
     """
     _refuse_foreign_worker(job)
-    try:
-        state = _source_state(unit.path)
+    with scan_errors(unit.path or unit.name, out_of_memory="prepare again with fewer --jobs"):
+        state = source_state(unit.path)
         # Finished, but the worker died before it was heard of.
         done = finished_unit(job.store, unit.name, lambda: state)
         if done is not None:
             return done
-        result, patches = _cut_unit(unit, job, state)
-    except NoduleNetError:
-        raise
-    except MemoryError as error:
-        raise DataError(
-            f"{unit.path or unit.name}: not enough memory to read it; prepare again with fewer "
-            f"--jobs"
-        ) from error
-    except OSError as error:
-        raise ScanError(
-            f"{error.filename or unit.path}: cannot be read ({error.strerror or error}); check "
-            f"the path, its rights and the disk"
-        ) from error
-    except Exception as error:
-        # One scan that meets a defect of ours must not end a night's work on the others.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise NoduleNetError(
-            f"{type(error).__name__}: {' '.join(str(error).split())} "
-            f"({Path(place.filename).name}, line {place.lineno}); a defect, please report it"
-        ) from error
+        result, patches = cut_unit(unit, job, state)
     # A unit without one patch leaves no journal, so it is tried again next time.
     if result.finding_ids:
         write_unit(job.store, result, patches)
     return result
 
 
-def _cut_unit(
-    unit: _Unit, job: _Job, state: dict[str, Any]
+def cut_unit(
+    unit: Unit, job: Job, state: dict[str, Any]
 ) -> tuple[UnitResult, npt.NDArray[np.int16]]:
+    """The patches of a unit, and what became of its findings; nothing is written.
+
+    Raises:
+        NoduleNetError: the scan cannot be read.
+    """
     volume = None
     if unit.path is not None:
         volume = prefetched(
@@ -411,7 +400,7 @@ def _cut_unit(
     ):
         try:
             if unit.archive is not None:
-                cut, point = unit.archive.volume(row)
+                cut, point = unit.archive.volume(row, job.spec)
             else:
                 assert volume is not None
                 cut = volume
@@ -420,8 +409,7 @@ def _cut_unit(
         except ScanError:
             raise  # voxels that cannot be decoded: no other finding will fare better
         except NoduleNetError as error:
-            kind = type(error).__name__ + (" RAS" if PROBABLY_RAS in str(error) else "")
-            failures.append(_failure(f"finding {finding_id}", str(error), cause=kind))
+            failures.append(finding_failure(finding_id, error))
     result = UnitResult(
         unit=unit.name,
         finding_ids=tuple(ids),
@@ -434,7 +422,7 @@ def _cut_unit(
     return result, np.stack(patches) if patches else _empty(job.spec)
 
 
-def _refuse_foreign_worker(job: _Job) -> None:
+def _refuse_foreign_worker(job: Job) -> None:
     if job.version != __version__:
         raise SetupError(
             f"worker {socket.gethostname()}: has nodulenet {__version__}, but {job.version} asks "
@@ -461,17 +449,8 @@ def _preparation_of(spec: PatchSpec, outside: float) -> Compose:
     return preparation(spec, outside=outside)
 
 
-def _unit_failure(outcome: Outcome[_Unit, UnitResult]) -> dict[str, str]:
-    error = " ".join(str(outcome.error).split())
-    return _failure(_scan(outcome.unit), error, cause=error)
-
-
-def _scan(unit: _Unit) -> str:
-    return f"scan {unit.name} ({len(unit.finding_ids)} findings)"
-
-
-def _failure(what: str, error: str, *, cause: str) -> dict[str, str]:
-    return {"what": what, "error": error, "cause": cause}
+def _unit_failure(outcome: Outcome[Unit, UnitResult]) -> dict[str, str]:
+    return scan_failure(outcome.unit.name, len(outcome.unit.finding_ids), outcome.error)
 
 
 def _failures_of(
@@ -501,50 +480,5 @@ def _group_warnings(results: Sequence[UnitResult]) -> list[str]:
     ]
 
 
-def _refuse_full_disk(config: Config, findings: int) -> None:
-    """Refuse beforehand what the disk cannot hold; a full disk midway helps nobody."""
-    needed = findings * math.prod(config.patch.stored_shape) * np.dtype(np.int16).itemsize
-    folder = config.store_path
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise StoreError(
-            f"{config.store_path}: {findings} patches need {needed / 2**30:.1f} GB, "
-            f"{free / 2**30:.1f} GB are free; choose another disk (store=PATH), smaller patches, "
-            f"or source.negatives_per_positive"
-        )
-
-
 def _empty(spec: PatchSpec) -> npt.NDArray[np.int16]:
     return np.empty((0, *spec.stored_shape), dtype=np.int16)
-
-
-def _source_state(path: Path | None) -> dict[str, Any]:
-    """What tells whether a scan has been replaced since: number, size and time of its files."""
-    if path is None:
-        return {}
-    stats = [f.stat() for f in _scan_files(path) if f.is_file()]
-    return {
-        "files": len(stats),
-        "bytes": sum(s.st_size for s in stats),
-        "modified_ns": max((s.st_mtime_ns for s in stats), default=0),
-    }
-
-
-def _scan_files(path: Path) -> list[Path]:
-    """The files that a scan may be read from."""
-    from nodulenet.ct import metaimage, nrrd
-
-    if path.is_dir():
-        return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
-    try:
-        if path.suffix.lower() == ".mhd":
-            return [path, metaimage.voxel_file(path)]
-        if path.suffix.lower() == ".nhdr":
-            return [path, nrrd.voxel_file(path)]
-    except (ScanError, OSError):
-        return [path]  # told when it is opened
-    if path.name.lower().endswith(SCAN_ENDINGS):
-        return [path]
-    return list(path.parent.iterdir())  # a DICOM slice: its neighbours join it

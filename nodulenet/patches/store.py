@@ -308,15 +308,16 @@ def content_hash(patch: npt.NDArray[np.int16]) -> str:
 
 def shard_path(store: Path, unit: str) -> Path:
     """The file with the patches of a unit."""
-    return store / "shards" / f"{_file_name(unit)}.npy"
+    return store / "shards" / f"{file_name(unit)}.npy"
 
 
 def journal_path(store: Path, unit: str) -> Path:
     """The file that says a unit is whole."""
-    return store / "journal" / f"{_file_name(unit)}.json"
+    return store / "journal" / f"{file_name(unit)}.json"
 
 
-def _file_name(unit: str) -> str:
+def file_name(unit: str) -> str:
+    """A name for a unit's files, without ending."""
     # Units are named by people (series UIDs, folders): the hash keeps the name short and safe.
     readable = "".join(c if c.isalnum() or c in "-." else "_" for c in unit)[-24:].lstrip(".")
     return f"{readable}-{hashlib.blake2b(unit.encode(), digest_size=6).hexdigest()}"

@@ -105,7 +105,7 @@ class InPlace:
                 try:
                     outcome = Outcome(unit, result=work(unit))
                 except Exception as error:
-                    if _ends_everything(error):
+                    if ends_everything(error):
                         raise
                     if attempt < RETRIES:
                         continue
@@ -156,7 +156,7 @@ class Processes:
                 except BrokenProcessPool:
                     continue
                 except Exception as error:
-                    if _ends_everything(error):
+                    if ends_everything(error):
                         raise
                     return Outcome(unit, error=error)
         return Outcome(unit, error=_died(f"in {RETRIES + 1} tries"))
@@ -214,7 +214,7 @@ def _work_off(
                 broken = True
                 suspects.append(tried.unit)
             except Exception as error:
-                if _ends_everything(error):
+                if ends_everything(error):
                     raise
                 if tried.tries < RETRIES:
                     waiting.put_back(_Tried(tried.unit, tried.tries + 1))
@@ -338,12 +338,20 @@ class Cluster:
     Args:
         address: of the scheduler, as ``tcp://HOST:8786``, or its scheduler file.
         note: told of what the user should know.
+        resource: where workers have this resource (``dask worker --resources "GPU=1"``), a unit
+            takes one of it and goes to no other worker. Defaults to none.
 
     Raises:
         MissingDependencyError: Dask is not installed.
     """
 
-    def __init__(self, address: str, *, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        note: Callable[[str], None] = lambda _: None,
+        resource: str | None = None,
+    ) -> None:
         try:
             self._dask: Any = import_module("distributed")
         except ImportError as error:
@@ -352,13 +360,18 @@ class Cluster:
             ) from error
         self.address = address
         self._note = note
+        self._resource = resource
 
     def map(self, work: Callable[[U], R], units: Iterable[U]) -> Outcomes[U, R]:
         with self._connect() as client:
             if not client.scheduler_info()["workers"]:
                 self._note(f"{self.address}: has no workers yet; waiting for the first")
+                if self._resource is not None:
+                    client.wait_for_workers(1)
+            options = self._options(client)
             handed = {
-                client.submit(work, unit, pure=False, retries=RETRIES): unit for unit in units
+                client.submit(work, unit, pure=False, retries=RETRIES, **options): unit
+                for unit in units
             }
             try:
                 for future in self._dask.as_completed(list(handed), loop=client.loop):
@@ -369,6 +382,14 @@ class Cluster:
                 # What is under way ends on its worker; what waits must not start.
                 if handed and client.status == "running":
                     client.cancel(list(handed), force=True)
+
+    def _options(self, client: Any) -> dict[str, Any]:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if self._resource is None or not any(
+            w.get("resources", {}).get(self._resource) for w in workers
+        ):
+            return {}
+        return {"resources": {self._resource: 1}}
 
     def _connect(self) -> Any:
         is_file = self.address.endswith(".json")
@@ -399,7 +420,7 @@ class Cluster:
         except self._dask.KilledWorker:
             return Outcome(unit, error=_died("again and again"))
         except Exception as error:
-            if _ends_everything(error):
+            if ends_everything(error):
                 raise
             if isinstance(error, ImportError) or "deserialization" in str(error):
                 raise SetupError(
@@ -409,7 +430,8 @@ class Cluster:
             return Outcome(unit, error=error)
 
 
-def _ends_everything(error: BaseException) -> bool:
+def ends_everything(error: BaseException) -> bool:
+    """Whether every further unit would fail alike: the disk is full, or a worker is no use."""
     full = isinstance(error, OSError) and error.errno in _NO_UNIT_CAN_BE_WRITTEN
     return full or isinstance(error, SetupError)
 

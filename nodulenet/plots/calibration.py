@@ -29,7 +29,6 @@ from nodulenet.plots.style import (
 
 _WIDTH = 3.7
 _LEGEND_ROW = 0.19
-_X_LABEL = "Predicted probability"
 _Y_LABEL = "Observed share of positives"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -39,6 +38,7 @@ def calibration_figure(
     *,
     labels: Mapping[str, str] | None = None,
     counts: bool = True,
+    of: str = "",
     ax: Axes | None = None,
 ) -> Figure:
     """Observed share of positives against predicted probability, with Wilson intervals.
@@ -48,6 +48,7 @@ def calibration_figure(
         labels: Name -> text of the legend. Defaults to the names.
         counts: Whether a strip below shows how many rows each bin holds; not on given axes.
             Defaults to True.
+        of: What the probability is of, e.g. the name of class 1. Defaults to nothing.
         ax: Axes to draw on. Defaults to a new figure.
 
     Returns:
@@ -61,13 +62,13 @@ def calibration_figure(
     figure, ax = axes_for(ax, width=_WIDTH, height=height)
     _dress_diagram(ax)
     largest = _largest(bins.values())
-    strip = _strip(ax, largest) if own and counts and bins else None
+    strip = _strip(ax, largest, of) if own and counts and bins else None
     for index, (name, rows) in enumerate(bins.items()):
         text = literal((labels or {}).get(name, name))
         _draw_series(ax, rows, index, largest=largest, label=text)
         if strip is not None:
             _draw_counts(strip, rows, index)
-    name_axes(ax, "" if strip else _X_LABEL, _Y_LABEL)
+    name_axes(ax, "" if strip else _x_label(of), _Y_LABEL)
     if bins:
         ax.legend(
             loc="lower left",
@@ -87,6 +88,7 @@ def recalibration_figure(
     *,
     titles: Mapping[str, str] | None = None,
     columns: int = 2,
+    of: str = "",
 ) -> Figure:
     """Reliability diagrams before and after recalibration, side by side.
 
@@ -97,6 +99,7 @@ def recalibration_figure(
         titles: Method, or ``"before"``, -> title of its panel. Defaults to ``Before`` and the
             method's name.
         columns: Panels in a row. Defaults to 2.
+        of: As of :func:`calibration_figure`.
 
     Returns:
         The figure: a panel before, then one a method, each with the line before in grey and a
@@ -123,7 +126,7 @@ def recalibration_figure(
             x, y = _points(before)
             ax.plot(x, y, color=MUTED, linewidth=0.9, alpha=0.8, gid=f"series-0-line-in-{index}")
         _draw_series(ax, rows, index, largest=largest)
-        strip = _strip(ax, largest)
+        strip = _strip(ax, largest, of)
         _draw_counts(strip, rows, index)
         # Named once a side: the panels are all alike.
         if index + columns < len(panels):
@@ -179,7 +182,7 @@ def score_distribution_figure(
     ax.set_xlim(0, 1)
     # Room above the tallest bar for the legend.
     ax.set_ylim(0, 1.35 * ax.dataLim.ymax if ax.dataLim.ymax > 0 else 1)
-    name_axes(ax, "Predicted probability", "Share of the class")
+    name_axes(ax, _x_label(class_names[1]), "Share of the class")
     add_legend(ax, "upper center")
     return figure
 
@@ -249,14 +252,18 @@ def _dress_diagram(ax: Axes) -> None:
     ax.set_aspect("equal")
 
 
-def _strip(ax: Axes, largest: int) -> Axes:
+def _x_label(of: str) -> str:
+    return literal(f"Predicted probability of “{of}”" if of else "Predicted probability")
+
+
+def _strip(ax: Axes, largest: int, of: str) -> Axes:
     """Axes for counts below a diagram, as wide as it whatever its proportions do."""
     strip = ax.inset_axes((0.0, -0.25, 1.0, 0.19), sharex=ax)
     dress(strip)
     ax.tick_params(labelbottom=False)
     strip.set_ylim(0, 1.08 * max(largest, 1))
     strip.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
-    name_axes(strip, _X_LABEL, "Rows")
+    name_axes(strip, _x_label(of), "Rows")
     return strip
 
 

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nodulenet.config.meaning import MEANINGS, NO_MEANING, UNSTATED, LabelMeaning, Meaning
+from nodulenet.config.meaning import (
+    MEANINGS,
+    NO_MEANING,
+    STATED_NOWHERE,
+    UNSTATED,
+    LabelMeaning,
+    Meaning,
+)
 from nodulenet.errors import UsageError
 
 Pixels = npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]
@@ -106,6 +113,11 @@ class ReportContent:
         failures: Scans, findings or folds that failed: mappings with the same keys.
         warnings: What was tolerated.
         gallery: Patches.
+        parts: Who trains, chooses the epoch, calibrates and is held out in each fold, of
+            :func:`nodulenet.report.parts.parts_of_folds`.
+        scorings: How often held-out findings were scored, of
+            :func:`nodulenet.report.parts.count_scorings`.
+        not_available: ``{"label", "why"}`` of baselines and stacks that could not be made.
         limitations: Sentences; the report adds its own that always hold.
         created: When, as text; left out when empty.
     """
@@ -126,6 +138,9 @@ class ReportContent:
     failures: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
     gallery: Sequence[GalleryItem] = ()
+    parts: Sequence[Mapping[str, Any]] = ()
+    scorings: Mapping[str, int] | None = None
+    not_available: Sequence[Mapping[str, str]] = ()
     limitations: Sequence[str] = ()
     created: str = ""
 
@@ -140,3 +155,29 @@ class ReportContent:
     def meaning(self) -> Meaning:
         """What the label is, in words."""
         return MEANINGS.get(self.label_meaning, NO_MEANING)
+
+    @property
+    def label_basis(self) -> dict[str, int]:
+        """What the labels of the evaluated findings rest on, and of how many; empty where unsaid.
+
+        From the column ``label_basis`` of the predictions.
+        """
+        if "label_basis" not in self.predictions.columns:
+            return {}
+        outer = self.predictions[self.predictions["split"] == "outer"]
+        given = outer.drop_duplicates("finding_id")["label_basis"].astype("string").str.strip()
+        words = given.mask(given == "")
+        if words.isna().all():
+            return {}
+        counts = words.fillna(STATED_NOWHERE).value_counts()
+        return {str(basis): int(count) for basis, count in counts.items()}
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """What a label is and what every probability is of, for ``metrics.json``."""
+        return {
+            "meaning": self.label_meaning,
+            "probability_of": self.meaning.probability_of,
+            "explanation": self.meaning.explanation,
+            "basis": self.label_basis,
+        }

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 from nodulenet.evaluation.calibration import ReliabilityBin
 from nodulenet.evaluation.interval import Interval
+from nodulenet.evaluation.kinds import is_baseline
 from nodulenet.evaluation.precision_recall import PrecisionRecallCurve, precision_recall_curve
 from nodulenet.evaluation.roc import RocCurve, roc_curve
-from nodulenet.evaluation.size_only import known_sizes, with_sizes
+from nodulenet.evaluation.sizes import known_sizes, with_sizes
 from nodulenet.evaluation.table import outer_rows
 from nodulenet.plots.calibration import (
     calibration_figure,
@@ -40,6 +41,8 @@ from nodulenet.report.readout import ReadableCurve, readout
 from nodulenet.report.svg import inline_svg
 
 MOST_GALLERY_ITEMS = 24
+# More differences than this are a table, not a figure.
+MOST_PAIRS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +79,28 @@ class FigureBook:
         self._folder = folder
         self._rows = outer_rows(content.predictions)
         self._names: set[str] = set()
+        # Baselines stand in tables, and in the figure that compares all.
+        models = content.metrics["models"]
+        contenders = [m for m, result in models.items() if not is_baseline(result["kind"])]
+        self._shown = {m: models[m] for m in contenders or models}
 
     def headline(self) -> ReportFigure | None:
         """AUC of every model and of the size alone, with intervals."""
         metrics = self._content.metrics
         rows: list[Row] = []
+        muted: list[str] = []
         for model, result in metrics["models"].items():
             value = result["pooled"]["auc"]
             if value is not None:
                 limits = value["patient_bootstrap"]
                 rows.append((model, value["value"], limits["low"], limits["high"]))
+                if model not in self._shown:
+                    muted.append(model)
         size = metrics["size_only"]
-        muted: list[str] = []
         if size["available"]:
             limits = size["auc"]["patient_bootstrap"]
             muted.append(f"{size['column']} alone")
-            rows.append((muted[0], size["auc"]["value"], limits["low"], limits["high"]))
+            rows.append((muted[-1], size["auc"]["value"], limits["low"], limits["high"]))
         if not rows:
             return None
         spoken = "; ".join(f"{r[0]} {number(r[1])}" for r in rows)
@@ -100,7 +109,7 @@ class FigureBook:
             "auc",
             f"AUC with intervals. {spoken}.",
             f"Pooled AUC with {self._level} patient-bootstrap intervals; the dotted line is "
-            "chance" + (", the grey square the size alone." if muted else "."),
+            "chance" + (", grey squares are no networks." if muted else "."),
         )
 
     def roc(self) -> ReportFigure | None:
@@ -161,24 +170,25 @@ class FigureBook:
 
     def calibration(self) -> ReportFigure:
         """Reliability diagram of all models."""
-        results = self._content.metrics["models"]
+        results = self._shown
         bins = {m: _bins(result["calibration"]["bins"]) for m, result in results.items()}
         spoken = "; ".join(
             f"{m}: expected calibration error {number(result['calibration']['ece'])}"
             for m, result in results.items()
         )
         return self._add(
-            calibration_figure(bins),
+            calibration_figure(bins, of=self._content.meaning.class_names[1]),
             "calibration",
             f"Reliability diagram. {spoken}.",
             "Observed share of positives in ten bins of equal width, with Wilson intervals; "
-            "larger markers hold more rows; on the dotted line a probability means what it says.",
+            "larger markers hold more rows; on the dotted line the probability "
+            f"{self._content.meaning.probability_of} is what it says.",
         )
 
     def recalibration(self) -> list[ReportFigure]:
         """Reliability before and after each calibration, a figure a model."""
         drawn = []
-        for model, result in self._content.metrics["models"].items():
+        for model, result in self._shown.items():
             own = result["recalibration"]
             after = {m: _bins(r["bins"]) for m, r in own["after"].items() if r["available"]}
             if own["available"]:
@@ -189,6 +199,7 @@ class FigureBook:
                             after,
                             titles={m: m.capitalize() for m in after},
                             columns=4,
+                            of=self._content.meaning.class_names[1],
                         ),
                         f"recalibration-{model}",
                         f"Reliability diagrams of {model} before and after {', '.join(after)}.",
@@ -200,12 +211,13 @@ class FigureBook:
     def distributions(self) -> list[ReportFigure]:
         """Distribution of the probabilities, a figure a model."""
         names = self._content.meaning.class_names
+        of = self._content.meaning.probability_of
         return [
             self._add(
                 score_distribution_figure(rows["label"], rows["probability"], class_names=names),
                 f"probabilities-{model}",
-                f"Histogram of the probabilities of {model} by class.",
-                f"{model}: probabilities of the outer rows by class.",
+                f"Histogram by class of the probability {of} that {model} gives.",
+                f"{model}: the probability {of}, of the outer rows by class.",
             )
             for model, rows in self._by_model()
         ]
@@ -272,6 +284,8 @@ class FigureBook:
         metrics = self._content.metrics
         size = metrics["size_only"]
         rows = [r for r in metrics["comparisons"] if r["available"]]
+        if len(rows) > MOST_PAIRS and size["available"]:
+            rows = []  # they stand in the table
         rows += [
             {**r, "second": f"{r['second']} alone"}
             for r in size.get("comparisons", ())
@@ -287,8 +301,13 @@ class FigureBook:
             "differences",
             f"Differences of AUC. {spoken}.",
             f"Differences of AUC on the same findings, with {self._level} paired patient-bootstrap "
-            "intervals; p of the same bootstrap, corrected by Holm where several pairs of models "
-            "were compared.",
+            "intervals; p of the same bootstrap, corrected by Holm where several pairs were "
+            "compared"
+            + (
+                f"; the {len(metrics['comparisons'])} pairs of models are in the table."
+                if len(metrics["comparisons"]) > MOST_PAIRS and size["available"]
+                else "."
+            ),
         )
 
     def forests(self) -> list[ReportFigure]:
@@ -296,7 +315,7 @@ class FigureBook:
         metrics = self._content.metrics
         overall = {
             model: result["pooled"]["auc"]["value"]
-            for model, result in metrics["models"].items()
+            for model, result in self._shown.items()
             if result["pooled"]["auc"]
         }
         size = metrics["size_only"]
@@ -310,7 +329,7 @@ class FigureBook:
             called = name.removesuffix("_mm").replace("_", " ")
             figure = forest_figure(
                 [column],
-                models=list(metrics["models"]),
+                models=list(self._shown),
                 overall=overall,
                 size_name=f"{size['column']} alone",
             )
@@ -333,7 +352,7 @@ class FigureBook:
         for kind, name in (("mistake", "mistakes"), ("success", "successes")):
             items = [i for i in self._content.gallery if i.kind == kind][:MOST_GALLERY_ITEMS]
             if items:
-                groups[kind] = [picture(i, names[int(i.caption["label"])]) for i in items]
+                groups[kind] = [picture(i, names) for i in items]
                 self._write(gallery_figure(items, names), f"gallery-{name}")
         return groups
 
@@ -381,7 +400,7 @@ class FigureBook:
         metrics = self._content.metrics
         name = metrics["settings"]["working_point"]
         marks: dict[str, list[OperatingMark]] = {}
-        for model, result in metrics["models"].items():
+        for model, result in self._shown.items():
             point = next(p for p in result["operating_points"] if p["name"] == name)
             sensitivity, specificity = point["sensitivity"]["value"], point["specificity"]["value"]
             if sensitivity is not None and specificity is not None:
@@ -395,7 +414,7 @@ class FigureBook:
 
     def _by_model(self) -> list[tuple[str, pd.DataFrame]]:
         rows = self._rows
-        return [(m, rows[rows["model"] == m]) for m in self._content.metrics["models"]]
+        return [(m, rows[rows["model"] == m]) for m in self._shown]
 
     def _add(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -68,6 +68,22 @@ def count(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int):
         return str(value)
     return f"{value:,}".replace(",", " ")
+
+
+def short(value: float | None) -> str:
+    """A large number with three digits and a unit: ``12.3 M``; a dash for None."""
+    if value is None:
+        return MISSING
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:#.3g}".rstrip(".") + f" {unit}"
+    return f"{value:.3g}"
+
+
+def between(limits: Sequence[int]) -> str:
+    """``702``, or ``700 to 702`` where smallest and largest differ."""
+    low, high = limits
+    return count(low) if low == high else f"{count(low)}{_KEEP}to{_KEEP}{count(high)}"
 
 
 def p_value(value: float | None) -> str:

@@ -158,7 +158,10 @@ def picture_caption(item: GalleryItem, class_names: Sequence[str]) -> str:
         class_names: Name of the negative and of the positive class.
     """
     caption = item.caption
-    text = f"{class_names[int(caption['label'])]}, {float(caption['probability']):.2f}"
+    text = (
+        f"{class_names[int(caption['label'])]}\n"
+        f"P({class_names[1]}) {float(caption['probability']):.2f}"
+    )
     size = caption.get("diameter_mm")
     known = isinstance(size, int | float | np.number) and np.isfinite(size) and size > 0
     return f"{text}\n{float(size):.1f} mm" if known and size is not None else text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from markupsafe import Markup
 
 from nodulenet import __version__
 from nodulenet.atomic import write_text
+from nodulenet.evaluation.kinds import WORDS, is_baseline
 from nodulenet.evaluation.sides import crossing_patients
 from nodulenet.evaluation.table import outer_rows
 from nodulenet.report import format as formats
@@ -29,6 +32,11 @@ _ALWAYS = (
 )
 
 _LEAK = "These results leak: training and test data are not separate."
+_CONFOUNDED = "Labels are confounded with how scans were made."
+_CONFOUNDED_ADVICE = (
+    "What looks like knowledge of nodules below may be knowledge of scanners. Hold out a scanner "
+    "maker or a site (folds.kind=column), and look at the AUC in groups by acquisition."
+)
 _ADVICE = "Every figure below is too good. Make the folds by patient and train again."
 
 
@@ -49,6 +57,7 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
     """
     target = Path(path)
     book = FigureBook(content, target.parent / "figures")
+    audit = _audit(content)
     page = {
         "headline": book.headline(),
         "learning": book.learning(),
@@ -72,7 +81,12 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
             figures=page,
             folds=_fold_rows(content),
             failures=_failure_table(content),
-            audit=_audit(content),
+            audit=audit,
+            banners=_banners(content, audit),
+            shown=shown_models(content.metrics),
+            kinds=defaultdict(
+                str, {m: WORDS.get(r["kind"], "") for m, r in content.metrics["models"].items()}
+            ),
             limitations=[*_ALWAYS, *content.limitations],
             version=__version__,
         )
@@ -96,6 +110,8 @@ def _environment() -> Environment:
         percent=formats.percent,
         breakable=formats.breakable,
         count=formats.count,
+        short=formats.short,
+        between=formats.between,
         p_value=formats.p_value,
         plural=formats.plural,
         rule=formats.rule,
@@ -113,6 +129,31 @@ def _environment() -> Environment:
     return environment
 
 
+def shown_models(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The models that are shown one by one; baselines stand in the tables that compare."""
+    models = metrics["models"]
+    return {m: r for m, r in models.items() if not is_baseline(r["kind"])} or dict(models)
+
+
+def _banners(content: ReportContent, audit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is said in red above everything else."""
+    banners = []
+    if not audit["ok"]:
+        banners.append(
+            {"heading": audit["heading"], "lines": audit["wrong"], "advice": audit["advice"]}
+        )
+    confounding = content.metrics["confounding"]
+    if confounding:
+        lines = [
+            f"{check['model']}, which knows how scans were made and nothing of the findings, has "
+            f"an AUC of {formats.number(check['auc'])} ({formats.interval(check)}), which leaves "
+            f"0.5."
+            for check in confounding
+        ]
+        banners.append({"heading": _CONFOUNDED, "lines": lines, "advice": _CONFOUNDED_ADVICE})
+    return banners
+
+
 def _fold_rows(content: ReportContent) -> list[dict[str, int]]:
     """Findings, patients and classes of each fold."""
     table = content.folds
@@ -127,6 +168,7 @@ def _fold_rows(content: ReportContent) -> list[dict[str, int]]:
             "negatives": int((rows["label"] == 0).sum()),
         }
         for fold, rows in table.groupby("fold", sort=True)
+        if int(str(fold)) >= 0
     ]
 
 
@@ -142,7 +184,8 @@ def _audit(content: ReportContent) -> dict[str, Any]:
     table: pd.DataFrame = (
         content.folds if content.folds is not None else outer_rows(content.predictions)
     )
-    names = crossing_patients(table)
+    # What has no label is trained on alone, and left out where its patient is held out.
+    names = crossing_patients(table[table["label"].notna()])
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         lines.append(f"{len(names)} patients have findings in more than one fold: {shown}")

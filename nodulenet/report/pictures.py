@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +51,12 @@ class Picture:
     item: GalleryItem
 
 
-def picture(item: GalleryItem, class_name: str) -> Picture:
+def picture(item: GalleryItem, class_names: Sequence[str]) -> Picture:
     """The pictures of an item and the words for those who cannot see them.
 
     Args:
         item: The patch.
-        class_name: What its label is called.
+        class_names: Name of the negative and of the positive class.
     """
     planes = item.planes or (
         Plane(
@@ -65,7 +66,10 @@ def picture(item: GalleryItem, class_name: str) -> Picture:
             saliency=item.saliency,
         ),
     )
-    called = f"{class_name}, probability {number(item.caption['probability'], 2)}"
+    called = (
+        f"{class_names[int(item.caption['label'])]}, probability of “{class_names[1]}” "
+        f"{number(item.caption['probability'], 2)}"
+    )
     return Picture(
         views=tuple(_view(plane, called, named=bool(item.planes)) for plane in planes), item=item
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,23 @@ from nodulenet.errors import RunError, StoreError
 from nodulenet.evaluation.froc_tables import FrocReference
 from nodulenet.evaluation.summary import summarize
 from nodulenet.evaluation.table import join_findings, read_predictions
+from nodulenet.patches.folds import Folds
 from nodulenet.patches.store import PatchStore
 from nodulenet.report.content import ReportContent
 from nodulenet.report.methods import MethodsFacts, write_methods
+from nodulenet.report.parts import costs_of_models, count_scorings, parts_of_folds
 from nodulenet.report.publish import Report, publish
 from nodulenet.report.run_gallery import run_gallery
 from nodulenet.seeds import child_seed
-from nodulenet.training.run import Run, refuse_folder_of_training
+from nodulenet.training.data import inner_pieces
+from nodulenet.training.run import FOLDS, SCORINGS, Run, refuse_folder_of_training
 from nodulenet.versions import command_line, file_hash
 
 
 def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | None = None) -> Report:
-    """Evaluate a trained run: ``metrics.json``, ``figures/``, ``report.html`` and ``methods.md``.
+    """Evaluate a trained run.
+
+    Writes ``metrics.json``, ``comparison.csv``, ``figures/``, ``report.html`` and ``methods.md``.
 
     Args:
         run: The run.
@@ -58,7 +63,17 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
     if findings is not None:
         predictions = join_findings(predictions, findings)
     froc, froc_note = _froc_reference(run, trained)
-    metrics = summarize(predictions, settings, froc=froc, seed=child_seed(config.seed, "bootstrap"))
+    units = run.units()
+    metrics = summarize(
+        predictions,
+        settings,
+        froc=froc,
+        costs=costs_of_models(units),
+        seed=child_seed(config.seed, "bootstrap"),
+    )
+    folds = _folds(run)
+    parts = parts_of_folds(folds, allow_shared_patients=config.folds.allow_shared_patients)
+    scorings = _scorings(run)
     checks = trained.get("audit", [])
     # What is wrong without being a leak (two labels for one image) is told among the notes.
     leaks = [c for c in checks if not c["ok"] and c.get("leak", True)]
@@ -72,7 +87,10 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
         metrics=metrics,
         predictions=predictions,
         histories=run.histories(set(metrics["models"])),
-        folds=_folds(run),
+        folds=folds.table,
+        parts=parts,
+        scorings=scorings,
+        not_available=trained.get("not_available", []),
         audit={
             "ok": not leaks,
             "lines": [c["found"] for c in checks if c["found"] not in others],
@@ -89,7 +107,7 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
         failures=failures,
         warnings=notes,
         gallery=run_gallery(run.path, config.models[0].key, predictions, store) if store else [],
-        limitations=_limitations(run),
+        limitations=_limitations(run, units),
         created=manifest.get("created", ""),
     )
     target = folder or run.path
@@ -97,7 +115,13 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
     write_methods(
         target / "methods.md",
         MethodsFacts(
-            config=config, metrics=metrics, manifest=manifest, audit=checks, units=run.units()
+            config=config,
+            metrics=report.metrics,
+            manifest=manifest,
+            audit=checks,
+            units=units,
+            parts=parts,
+            scorings=scorings,
         ),
     )
     if folder is None:
@@ -135,11 +159,17 @@ def _store(run: Run, trained: dict[str, Any]) -> tuple[PatchStore | None, str]:
     return None, "no gallery: the patch store is not there, or it holds no HU"
 
 
-def _folds(run: Run) -> pd.DataFrame:
-    file = run.path / "folds.csv"
+def _folds(run: Run) -> Folds:
+    file = run.path / FOLDS
     if not file.is_file():
         raise RunError(f"{file}: is missing; `nodulenet train` writes it again")
-    return pd.read_csv(file, dtype={"finding_id": str, "patient_id": str})
+    return Folds.load(file, inner_pieces(run.config))
+
+
+def _scorings(run: Run) -> dict[str, int] | None:
+    """How often held-out findings were scored; None in older runs, which did not note it."""
+    file = run.path / SCORINGS
+    return count_scorings(pd.read_csv(file)) if file.is_file() else None
 
 
 def _froc_reference(run: Run, trained: dict[str, Any]) -> tuple[FrocReference | None, str]:
@@ -175,7 +205,7 @@ def _facts(run: Run) -> dict[str, Any]:
     return facts
 
 
-def _limitations(run: Run) -> list[str]:
+def _limitations(run: Run, units: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     if run.config.source.kind == "luna16" and run.config.source.phantom is not None:
         lines.append("Made from synthetic scans. It shows that the software works, no more.")
@@ -189,8 +219,15 @@ def _limitations(run: Run) -> list[str]:
             f"{', '.join(linear)}: without the published ReLU before pooling, which can leave a "
             f"two-class model that never starts to learn."
         )
-    lines.append(
-        "The inner part of each fold chooses the epoch and the operating point; both choices use "
-        "the same inner patients."
-    )
+    if any("stop" not in unit.get("findings", {}) for unit in units):
+        # Units of older versions.
+        lines.append(
+            "The inner part of each fold chooses the epoch and the operating point; both choices "
+            "use the same inner patients."
+        )
+    if run.config.train.seeds > 1 and run.config.folds.inner_rotation:
+        lines.append(
+            "Thresholds, recalibrations and stacks were fitted on the answers of one model each, "
+            "and are applied to the mean of the models of a fold, which is less extreme."
+        )
     return lines

@@ -102,7 +102,7 @@ def report_on_validation(validated: Validated, folder: Path | None = None) -> Re
         target / "methods.md",
         MethodsFacts(
             config=config,
-            metrics=metrics,
+            metrics=report.metrics,
             manifest=manifest,
             audit=[c for c in checks if c is facts["patients"] or c["ok"] is not None],
             validation=facts,
@@ -161,8 +161,8 @@ def _limitations(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         "Whether these data differ from those of the training in centre, scanner, protocol and "
         "choice of patients is not known to the software.",
-        "The probability is the mean of the fold models, calibrated on their out-of-fold "
-        "predictions; training tested the fold models, not their mean.",
+        "Answers are the mean of the fold models, calibrated on their out-of-fold predictions; "
+        "training tested the fold models, not their mean.",
     ]
     if facts["recalibration"]:
         lines.append(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["keras"]
+__all__ = ["keras", "own_random_numbers"]
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def _start_up_lines_held_back() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(kept, held.read())
             raise
@@ -42,3 +43,21 @@ if "keras" not in sys.modules:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 else:
     import keras
+
+
+@contextmanager
+def own_random_numbers(seed: int) -> Iterator[None]:
+    """Keras's choices (initial weights, dropout) from ``seed`` alone, whatever other threads do.
+
+    Keras 3.15 draws the seeds of its layers from Python's global generator, of which a cluster's
+    worker takes numbers in other threads. The sequence is that of ``keras.utils.set_random_seed``.
+    """
+    from keras.src.random import seed_generator
+
+    keras.utils.set_random_seed(seed)
+    shared = seed_generator.python_random
+    seed_generator.python_random = random.Random(seed)
+    try:
+        yield
+    finally:
+        seed_generator.python_random = shared

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.config.schema import Config
+from nodulenet.errors import ConfigError
 from nodulenet.patches.symmetry import Symmetry, symmetries
 
 # Result axes (y, x) of 0 to 3 quarter turns as numpy.rot90 makes them: where each comes from, and
@@ -95,3 +97,20 @@ def posed_planes(
 
 def _flipped(plane: npt.NDArray[Any], rows: bool, columns: bool) -> npt.NDArray[Any]:
     return plane[..., :: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def check_poses(config: Config) -> None:
+    """Refuse more test-time poses than a patch has, before anything is trained.
+
+    Raises:
+        ConfigError: of ``models.N.test_poses``.
+    """
+    known = len(spec_symmetries(config.patch))
+    for number, model in enumerate(config.models):
+        if model.test_poses > known:
+            spec = config.patch
+            raise ConfigError(
+                f"models.{number}.test_poses={model.test_poses}: a {spec.form} patch of size "
+                f"{list(spec.size)} and spacing {list(spec.spacing_mm)} mm has {known} poses that "
+                f"need no interpolation; expected at most so many"
+            )

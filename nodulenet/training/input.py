@@ -14,6 +14,7 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Augmentation
 from nodulenet.cpus import usable_cpus
 from nodulenet.errors import ConfigError
+from nodulenet.models.precision import has_gpu
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.symmetry import Symmetry
 from nodulenet.patches.values import Values
@@ -137,7 +138,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
 
 def _threads_beside_the_step() -> int:
-    if not keras.distribution.list_devices("gpu"):
+    if not has_gpu():
         return 1
     return max(1, min(8, usable_cpus() - 1))
 
@@ -219,6 +220,20 @@ def score(
     Raises:
         ConfigError: the patch has fewer symmetries.
     """
+    pieces = [
+        posed_outputs(
+            model, store.patches(positions[i : i + chunk]), spec, store.values, poses=poses
+        )
+        for i in range(0, len(positions), chunk)
+    ]
+    outputs = int(model.output_shape[-1])
+    return np.concatenate(pieces) if pieces else np.empty((0, outputs), dtype=np.float32)
+
+
+def posed_outputs(
+    model: Any, stored: npt.NDArray[np.int16], spec: PatchSpec, values: Values, *, poses: int = 1
+) -> Floats:
+    """Outputs for stored patches (n, *spec.stored_shape), see :func:`score`: (n, outputs)."""
     known = spec_symmetries(spec)
     if poses > len(known):
         raise ConfigError(
@@ -226,13 +241,8 @@ def score(
             f"{spec.spacing_mm} mm has {len(known)} poses that need no interpolation; expected at "
             f"most so many"
         )
-    pieces = []
-    for start in range(0, len(positions), chunk):
-        stored = store.patches(positions[start : start + chunk])
-        posed = [
-            predict(model, model_inputs(stored, spec, store.values, symmetry=symmetry))
-            for symmetry in known[:poses]
-        ]
-        pieces.append(np.mean(posed, axis=0, dtype=np.float32))
-    outputs = int(model.output_shape[-1])
-    return np.concatenate(pieces) if pieces else np.empty((0, outputs), dtype=np.float32)
+    posed = [
+        predict(model, model_inputs(stored, spec, values, symmetry=symmetry))
+        for symmetry in known[:poses]
+    ]
+    return np.mean(posed, axis=0, dtype=np.float32)

@@ -1,36 +1,25 @@
-"""How one model is trained: optimizer, schedule, and the epoch that is kept."""
+"""The recipe in Keras's terms: optimizer, schedule, loss, weights of the classes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from nodulenet.config.schema import TrainConfig
-from nodulenet.errors import RunError
 from nodulenet.training.backend import keras
-from nodulenet.training.input import TrainingBatches
-
-# A probability that is exactly 0 would make an infinite loss of one mistake.
-_EPSILON = 1e-7
 
 
-def make_optimizer(train: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
-    """The configured optimizer over ``steps`` steps in all."""
-    warmup = round(steps * train.warmup_fraction)
-    rate: Any = train.learning_rate
-    if train.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0 if warmup else train.learning_rate,
-            decay_steps=max(1, steps - warmup),
-            warmup_target=train.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    options: dict[str, Any] = {"learning_rate": rate, "global_clipnorm": train.clip_norm}
+def make_optimizer(train: TrainConfig, steps_per_epoch: int, epochs: int) -> Any:
+    """The configured ``keras.optimizers.Optimizer`` for one round of ``epochs``."""
+    options: dict[str, Any] = {
+        "learning_rate": _schedule(train, steps_per_epoch, epochs),
+        "global_clipnorm": train.clip_norm,
+        "use_ema": train.weight_average is not None,
+    }
+    if train.weight_average is not None:
+        options["ema_momentum"] = train.weight_average
     if train.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(weight_decay=train.weight_decay, **options)
         # Biases and normalization scales are no weights to be shrunk.
@@ -38,106 +27,64 @@ def make_optimizer(train: TrainConfig, steps: int) -> keras.optimizers.Optimizer
         return optimizer
     if train.optimizer == "adam":
         return keras.optimizers.Adam(**options)
-    return keras.optimizers.SGD(momentum=0.9, nesterov=True, **options)
+    return keras.optimizers.SGD(momentum=train.momentum, nesterov=train.momentum > 0, **options)
 
 
-def balanced_weights(negatives: int, positives: int) -> dict[int, float]:
-    """Loss weights that give both labels the same total over an epoch, with mean 1."""
-    total = negatives + positives
-    return {0: total / (2 * negatives), 1: total / (2 * positives)}
-
-
-class InnerValidation(keras.callbacks.Callback):
-    """Scores the inner part after every epoch, keeps the best weights, stops when patience ends.
-
-    The figures are exact (scikit-learn over all inner findings), not a running estimate.
-    """
-
-    def __init__(
-        self,
-        batches: TrainingBatches,
-        probabilities: Callable[[Any], npt.NDArray[np.float32]],
-        labels: npt.NDArray[np.int64],
-        train: TrainConfig,
-        on_epoch: Callable[[dict[str, float]], None],
-    ) -> None:
-        super().__init__()
-        self._batches, self._probabilities = batches, probabilities
-        self._labels, self._train, self._on_epoch = labels, train, on_epoch
-        self.history: list[dict[str, float]] = []
-        self.best_epoch = -1
-        self._best_figure: tuple[float, float] = (-math.inf, -math.inf)
-        self._best_weights: list[npt.NDArray[Any]] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        del logs
-        self._batches.epoch = epoch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        from sklearn.metrics import roc_auc_score
-
-        loss = float((logs or {})["loss"])
-        probability = self._probabilities(self.model)
-        if not math.isfinite(loss) or not np.isfinite(probability).all():
-            raise RunError(
-                f"epoch {epoch + 1}: the loss is {loss}; lower train.learning_rate or set "
-                f"train.clip_norm"
-            )
-        if epoch == 0 and np.ptp(probability) == 0:
-            raise RunError(
-                f"epoch 1: the model answers {probability[0]:.3g} for every inner finding, so it "
-                f"does not learn; use head_activation=linear, he_normal or another seed"
-            )
-        clipped = np.clip(probability.astype(np.float64), _EPSILON, 1 - _EPSILON)
-        right = np.where(self._labels == 1, clipped, 1 - clipped)
-        row = {
-            "epoch": epoch + 1,
-            "loss": loss,
-            "val_loss": float(-np.log(right).mean()),
-            "val_auc": float(roc_auc_score(self._labels, probability)),
-        }
-        self.history.append(row)
-        # Equal AUCs, frequent on small inner parts, are decided by the loss.
-        by_loss = -row["val_loss"]
-        figure = (row["val_auc"] if self._train.monitor == "val_auc" else by_loss, by_loss)
-        if figure > self._best_figure:
-            self._best_figure, self.best_epoch = figure, epoch + 1
-            self._best_weights = self.model.get_weights()
-        self._on_epoch(row)
-        patience = self._train.patience
-        if patience is not None and epoch + 1 - self.best_epoch >= patience:
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Any = None) -> None:
-        del logs
-        if self._best_weights:
-            self.model.set_weights(self._best_weights)
-
-
-def fit(
-    model: keras.Model,
-    batches: TrainingBatches,
-    validation: InnerValidation,
-    train: TrainConfig,
-) -> pd.DataFrame:
-    """Train ``model`` in place; it ends with the weights of its best inner epoch.
-
-    Returns:
-        The history: ``epoch, loss, val_loss, val_auc, best`` one row an epoch.
-
-    Raises:
-        RunError: the loss or an output is not finite.
-    """
-    optimizer = make_optimizer(train, steps=len(batches) * train.epochs)
-    # With its variables there beforehand, TensorFlow traces the step once instead of twice.
-    optimizer.build(model.trainable_variables)
-    model.compile(
-        optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing),
-        # XLA makes the 3D models 5 to 10 times slower on CPU.
-        jit_compile=False,
+def _schedule(train: TrainConfig, steps_per_epoch: int, epochs: int) -> Any:
+    steps = steps_per_epoch * epochs
+    warmup = round(steps * train.warmup_fraction)
+    schedules = keras.optimizers.schedules
+    if train.schedule == "cosine":
+        return schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else train.learning_rate,
+            decay_steps=max(1, steps - warmup),
+            warmup_target=train.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    # A ramp of equal steps, then constant pieces; Keras warms up a cosine alone.
+    rates = {step: train.learning_rate * (step + 1) / warmup for step in range(warmup)}
+    rates[warmup] = train.learning_rate
+    if train.schedule == "step":
+        for fall, epoch in enumerate(range(train.step_epochs, epochs, train.step_epochs), start=1):
+            # A fall within the warm-up is reached when that ends.
+            step = max(warmup, epoch * steps_per_epoch)
+            rates[step] = train.learning_rate * train.step_factor**fall
+    first, *later = sorted(rates)
+    if not later:
+        return rates[first]
+    # Keras keeps a rate up to and including its boundary.
+    return schedules.PiecewiseConstantDecay(
+        [s - 1 for s in later], [rates[s] for s in sorted(rates)]
     )
-    model.fit(batches, epochs=train.epochs, shuffle=False, verbose=0, callbacks=[validation])
-    history = pd.DataFrame(validation.history)
-    history["best"] = history["epoch"] == validation.best_epoch
-    return history
+
+
+def make_loss(train: TrainConfig) -> Any:
+    """The configured loss over probabilities, for hard and soft targets."""
+    if train.loss == "focal":
+        return keras.losses.CategoricalFocalCrossentropy(
+            alpha=1.0, gamma=train.focal_gamma, label_smoothing=train.label_smoothing
+        )
+    return keras.losses.CategoricalCrossentropy(label_smoothing=train.label_smoothing)
+
+
+def balancing_weights(
+    targets: npt.NDArray[np.float32], positive: npt.NDArray[np.bool_], drawn: tuple[int, int]
+) -> npt.NDArray[np.float32] | None:
+    """Loss weights by which every class has the same total over an epoch, with mean 1: (n,).
+
+    Args:
+        targets: (n, classes), one-hot; soft ones have no classes and get None.
+        positive: (n,) who is positive.
+        drawn: negatives and positives of one epoch, which with two classes may be fewer than n.
+    """
+    if not np.isin(targets, (0, 1)).all():
+        return None
+    classes = targets.argmax(axis=1)
+    # How often an epoch uses a finding of either side.
+    negatives, positives = drawn[0] / max(1, (~positive).sum()), drawn[1] / max(1, positive.sum())
+    used = np.where(positive, positives, negatives)
+    counts = np.bincount(classes, weights=used, minlength=targets.shape[1])
+    present = counts > 0
+    weights = np.zeros_like(counts)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return weights[classes].astype(np.float32)

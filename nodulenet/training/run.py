@@ -7,8 +7,12 @@ Layout::
                            what failed
     folds.csv              who is where
     findings.csv           what is known of the findings, for subgroups
-    units/MODEL/fold-K/    model.keras, history.csv, predictions.csv, unit.json (written last)
-    predictions.csv        all units: inner and outer rows of every model
+    units/MODEL/fold-K/seed-S/
+                           started.json, history.csv, checkpoint.npz and tensorboard/ while it
+                           trains; model.keras, predictions.csv, unit.json (written last) when it
+                           is finished; failed.json when it failed
+    outer_scorings.csv     every time that held-out findings were scored
+    predictions.csv        inner and outer rows of every model, baseline and stack
     bundle.json            what classification needs
     reference/             annotations and series, where FROC applies
     metrics.json, report.html, figures/   written by evaluation
@@ -20,7 +24,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,20 +40,41 @@ from nodulenet.errors import ConfigError, RunError
 from nodulenet.patches.folds import Folds
 from nodulenet.versions import command_line, versions
 
-# What may change between two calls on one run without changing its results.
+FOLDS = "folds.csv"
+ID_DTYPES = {"finding_id": str, "patient_id": str, "scan_id": str}
+SCORINGS = "outer_scorings.csv"
+_UNITS = "units/*/fold-*/seed-*"
+
+# What may change between two calls on one run without changing what its networks learn.
 # Models are compared unit by unit.
-_FREE_FIELDS = {"name", "run", "store", "evaluate", "models"}
+_FREE_FIELDS = {"name", "run", "store", "evaluate", "models", "baselines", "stacks", "others"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Unit:
-    """One model on one fold."""
+    """One model on one fold from one start."""
 
     model: str
     fold: int
+    seed: int = 0
 
     def __str__(self) -> str:
-        return f"{self.model} fold {self.fold}"
+        return f"{self.model} fold {self.fold} seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Below the run directory."""
+        return Path("units") / self.model / f"fold-{self.fold}" / f"seed-{self.seed}"
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Unit:
+        """The unit of ``.../units/MODEL/fold-K/seed-S``."""
+        seed, fold = folder.name, folder.parent.name
+        return cls(
+            folder.parent.parent.name,
+            int(fold.removeprefix("fold-")),
+            int(seed.removeprefix("seed-")),
+        )
 
 
 class Run:
@@ -81,13 +106,13 @@ class Run:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         save_config(self.config, self.path / "config.yaml")
-        folds.save(self.path / "folds.csv")
+        folds.save(self.path / FOLDS)
         with atomic_path(self.path / "findings.csv") as temporary:
             findings.to_csv(temporary, index=False)
 
     def has_results(self) -> bool:
         """Whether a unit has been finished here; before that, everything may still change."""
-        return any(self.path.glob("units/*/fold-*/unit.json"))
+        return any(self.path.glob(f"{_UNITS}/unit.json"))
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -109,7 +134,7 @@ class Run:
         return cls(folder, config.model_copy(update={"run": folder}))
 
     def unit_folder(self, unit: Unit) -> Path:
-        return self.path / "units" / unit.model / f"fold-{unit.fold}"
+        return self.path / unit.folder
 
     def finished(self, unit: Unit, identity: str) -> bool:
         """Whether the unit is whole and was trained with these settings on this very input.
@@ -131,43 +156,54 @@ class Run:
             )
         return True
 
-    def save_unit(
-        self,
-        unit: Unit,
-        model: Any,
-        history: pd.DataFrame,
-        predictions: pd.DataFrame,
-        facts: dict[str, Any],
-    ) -> None:
-        """Write a trained unit; ``unit.json`` comes last and makes it finished."""
-        folder = self.unit_folder(unit)
-        with atomic_path(folder / "model.keras") as temporary:
-            model.save(temporary)
-        for name, table in (("history", history), ("predictions", predictions)):
-            with atomic_path(folder / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False)
-        write_json(folder / "unit.json", facts)
+    def finished_units(self) -> list[Unit]:
+        """All units that are whole."""
+        return sorted(Unit.of_folder(f.parent) for f in self.path.glob(f"{_UNITS}/unit.json"))
 
     def histories(self, models: Container[str]) -> dict[str, dict[int, pd.DataFrame]]:
-        """Learning curves of the finished units of these models, by model and fold."""
-        result: dict[str, dict[int, pd.DataFrame]] = {}
-        for file in sorted(self.path.glob("units/*/fold-*/history.csv")):
-            model = file.parent.parent.name
-            if model in models and (file.parent / "unit.json").is_file():
-                fold = int(file.parent.name.removeprefix("fold-"))
-                result.setdefault(model, {})[fold] = pd.read_csv(file)
-        return result
+        """Learning curves of the finished units of these models, by model and fold.
 
-    def gather_predictions(self, units: list[Unit]) -> pd.DataFrame:
-        """Write and return ``predictions.csv`` over finished units."""
-        tables = [
-            pd.read_csv(
-                self.unit_folder(u) / "predictions.csv",
-                dtype={"finding_id": str, "patient_id": str, "scan_id": str},
-            )
-            for u in units
-        ]
-        table = pd.concat(tables, ignore_index=True).dropna(axis="columns", how="all")
+        Of several seeds the first stands for its fold.
+        """
+        result: dict[str, dict[int, pd.DataFrame]] = {}
+        for unit in self.finished_units():
+            curves = result.setdefault(unit.model, {})
+            if unit.model in models and unit.fold not in curves:
+                curves[unit.fold] = pd.read_csv(self.unit_folder(unit) / "history.csv")
+        return {model: curves for model, curves in result.items() if curves}
+
+    def unit_predictions(self, unit: Unit) -> pd.DataFrame:
+        """Inner and outer rows of a finished unit."""
+        return pd.read_csv(self.unit_folder(unit) / "predictions.csv", dtype=ID_DTYPES)
+
+    def log_outer_scoring(self, unit: Unit, identity: str) -> None:
+        """Note that a unit has scored its held-out findings: looks at them are counted."""
+        file = self.path / SCORINGS
+        row = {
+            "time": _now(),
+            "model": unit.model,
+            "fold": unit.fold,
+            "seed": unit.seed,
+            "identity": identity,
+            "command": command_line(),
+        }
+        table = pd.DataFrame([row])
+        if file.is_file():
+            table = pd.concat([pd.read_csv(file), table], ignore_index=True)
+        with atomic_path(file) as temporary:
+            table.to_csv(temporary, index=False)
+
+    def log_forgotten_scorings(self, units: Iterable[Unit], identities: dict[Unit, str]) -> None:
+        """Note finished units whose scoring was not: whoever asked for them was killed."""
+        file = self.path / SCORINGS
+        known = set(pd.read_csv(file, dtype=str)["identity"]) if file.is_file() else set()
+        for unit in sorted(units):
+            if identities[unit] not in known:
+                self.log_outer_scoring(unit, identities[unit])
+
+    def save_predictions(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Write ``predictions.csv``, without columns that are empty throughout."""
+        table = table.dropna(axis="columns", how="all")
         with atomic_path(self.path / "predictions.csv") as temporary:
             table.to_csv(temporary, index=False)
         return table
@@ -187,13 +223,11 @@ class Run:
         file = self.path / "findings.csv"
         if not file.is_file():
             return None
-        return pd.read_csv(
-            file, dtype={"finding_id": str, "patient_id": str, "scan_id": str}, low_memory=False
-        )
+        return pd.read_csv(file, dtype=ID_DTYPES, low_memory=False)
 
     def units(self) -> list[dict[str, Any]]:
-        """The facts of the finished units: model, fold, epochs, parameters, findings, minutes."""
-        files = sorted(self.path.glob("units/*/fold-*/unit.json"))
+        """The facts of the finished units, see :mod:`nodulenet.training.unit`."""
+        files = [self.unit_folder(unit) / "unit.json" for unit in self.finished_units()]
         return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
     def manifest(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from sklearn.metrics import (
 
 from nodulenet.config.schema import OperatingPointConfig
 from nodulenet.errors import UsageError
-from nodulenet.evaluation.size_only import KEYS, size_only
+from nodulenet.evaluation.size_only import size_only
+from nodulenet.evaluation.sizes import KEYS
 
 
 def table(n: int = 240, seed: int = 0) -> pd.DataFrame:

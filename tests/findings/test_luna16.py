@@ -85,6 +85,26 @@ def test_the_sample_of_negatives_keeps_all_positives_and_depends_on_the_seed(
     assert list(first["finding_id"]) != list(other["finding_id"])
 
 
+def test_what_is_not_sampled_can_be_streamed(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    many = pd.DataFrame(rng.normal(size=(3000, 3)), columns=["coordX", "coordY", "coordZ"])
+    many.insert(0, "seriesuid", rng.choice(["1.1", "1.2"], 3000))
+    many["class"] = (np.arange(3000) < 50).astype(int)
+    many.to_csv(folder / "candidates_V2.csv", index=False)
+    sampled = read_luna16(source(folder, negatives_per_positive=4), seed=1)
+    found = read_luna16(source(folder, negatives_per_positive=4, stream_rest=True), seed=1)
+    assert len(found.table) == 3000
+    assert found.table["stored"].dtype == bool
+    assert "stored" not in sampled.table.columns
+    stored = found.table[found.table["stored"]].drop(columns="stored").reset_index(drop=True)
+    pd.testing.assert_frame_equal(stored, sampled.table)
+    count = len(sampled.table)
+    assert (
+        f"stored are {count} candidates, {count - 50} of them negative (negatives_per_positive=4); "
+        f"the other {3000 - count} negatives are streamed" in found.notes[-1]
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from nodulenet.ct import extract_patch, open_ct
-from nodulenet.errors import BundleError, ConfigError, DataError, StoreError, UsageError
+from nodulenet.errors import BundleError, ConfigError, StoreError, UsageError
 from nodulenet.evaluation.calibrators import fit_platt
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.classify import _source_of, classify, classify_patches
@@ -26,6 +26,7 @@ from nodulenet.training.run import Run
 def some_scan(run: Run) -> tuple[Path, pd.DataFrame]:
     """A phantom scan of the run and the predictions of its findings."""
     predictions = pd.read_csv(run.path / "predictions.csv", dtype={"scan_id": str})
+    predictions = predictions[predictions["kind"] == "network"]
     outer = predictions[predictions["split"] == "outer"]
     uid = outer["scan_id"].iloc[0]
     root = run.config.source.root  # type: ignore[union-attr]
@@ -85,6 +86,7 @@ def test_a_real_scan_gives_the_same_answer_as_dicom_nifti_and_metaimage(
 
 def test_the_calibration_is_fitted_on_out_of_fold_rows_and_applied(small_run: Run) -> None:
     predictions = pd.read_csv(small_run.path / "predictions.csv")
+    predictions = predictions[predictions["kind"] == "network"]
     outer = predictions[predictions["split"] == "outer"]
     platt = fit_platt(outer["label"], outer["probability"])
     path, rows = some_scan(small_run)
@@ -135,9 +137,23 @@ def test_given_patches_are_answered_row_by_row(small_run: Run, tmp_path: Path) -
         classify_patches(archive, table, small_run.path)
     with pytest.raises(UsageError, match="columns are patient_id"):
         classify_patches(archive, table, small_run.path, columns={"nonsense": "x"})
-    np.savez(archive, hu=np.zeros((4, 9, 9, 9), dtype=np.int16) - 900)
-    with pytest.raises(DataError, match="holds 3d patches"):
-        classify_patches(archive, table, small_run.path, spacing_mm=(1, 1, 1))
+    # Of a volume a 2D model is given the axial plane through its centre.
+    cubes = np.rint(patches).astype(np.int16)[:, np.newaxis].repeat(3, axis=1)
+    cubes[:, [0, 2]] = -1000
+    np.savez(archive, hu=cubes)
+    planes = classify_patches(archive, table, small_run.path, spacing_mm=(1.25, 1.25, 2)).table
+    np.testing.assert_array_equal(found["probability"], planes["probability"])
+    places = {"offset": np.arange(4) * 4800, "nz": 3, "ny": 40, "nx": 40}
+    np.savez(archive, hu=cubes.ravel())
+    pd.DataFrame({"spacing_z_mm": [2.0] * 4, **places}).to_csv(table, index=False)
+    flat = classify_patches(
+        archive,
+        table,
+        small_run.path,
+        columns={name: name for name in places},
+        spacing_mm=(1.25, 1.25, 2),
+    ).table
+    np.testing.assert_array_equal(found["probability"], flat["probability"])
 
 
 def test_a_changed_or_incomplete_bundle_is_refused(small_run: Run, tmp_path: Path) -> None:
@@ -195,3 +211,22 @@ def test_a_given_spacing_is_not_overruled_by_the_columns_of_the_training(tmp_pat
     assert source.spacing_mm == (0.9, 0.9)
     source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
     assert source.columns.spacing_x_mm == "px"
+
+
+def test_places_of_volumes_are_taken_from_the_training_where_all_are_there(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    trained = {"offset": "o", "nz": "nz", "ny": "ny", "nx": "nx", "spacing_x_mm": "sx"}
+    bundle: Any = SimpleNamespace(
+        training={"columns": trained, "beyond": "edge"},
+        values=SimpleNamespace(kind="hu"),
+        spec=None,
+    )
+    table.write_text("o,nz,ny,nx,sx\n0,1,2,3,0.5\n")
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
+    assert (source.columns.offset, source.columns.nx, source.beyond) == ("o", "nx", "edge")
+    table.write_text("nz,ny,nx,sx\n1,2,3,0.5\n")
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
+    assert (source.columns.offset, source.columns.nx) == (None, None)
+    assert source.columns.spacing_x_mm == "sx"
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, {"offset": "sx"}, None)
+    assert (source.columns.offset, source.columns.nx) == ("sx", "nx")

@@ -17,16 +17,22 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nodulenet.config.load import load_config
-from nodulenet.config.schema import Config
+from nodulenet.config.schema import Config, Luna16Source
 from nodulenet.errors import BundleError, ConfigError, DataError, RunError, UsageError
 from nodulenet.inference.bundle import Bundle, _who_took_part
 from nodulenet.inference.classify import classify
-from nodulenet.inference.identities import shared_identities
-from nodulenet.inference.validate import _by_fold, _split, validate, validation_config
+from nodulenet.inference.validate import (
+    _by_fold,
+    _froc_reference,
+    _split,
+    validate,
+    validation_config,
+)
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
 from nodulenet.phantom import generate_phantom
 from nodulenet.progress import Silent
+from nodulenet.training.identities import shared_identities
 from nodulenet.training.run import Run
 
 POINT = ["x_lps_mm", "y_lps_mm", "z_lps_mm"]
@@ -355,12 +361,7 @@ def test_rows_that_are_no_patients_cannot_be_checked(small_run: Run, tmp_path: P
     assert validate(small_run.path, config).facts["patients"]["ok"] is None
 
 
-def test_patches_of_another_form_or_other_values_are_refused(
-    small_run: Run, tmp_path: Path
-) -> None:
-    cubes = np.full((4, 9, 9, 9), -900)
-    with pytest.raises(DataError, match="answers for 2d patches, and the source holds others"):
-        validate(small_run.path, archive(tmp_path, cubes))
+def test_patches_of_other_values_are_refused(small_run: Run, tmp_path: Path) -> None:
     planes = np.full((4, 40, 40), 100)
     with pytest.raises(DataError, match=r"was trained on HU, but the source .* plain intensities"):
         validate(small_run.path, archive(tmp_path, planes, value_kind="intensity"))
@@ -429,3 +430,19 @@ def test_a_saved_configuration_can_be_given_again(
     result = validate(small_run.path, data())
     save_config(result.config, tmp_path / "again.yaml")
     assert load_config(tmp_path / "again.yaml") == result.config
+
+
+def test_no_froc_where_the_rest_would_have_to_be_streamed(tmp_path: Path) -> None:
+    """Validation scores what is stored; a FROC over that alone would miss false positives."""
+    tables = {"annotations": tmp_path / "a.csv", "seriesuids": tmp_path / "s.csv"}
+    luna16 = Luna16Source.model_validate({"kind": "luna16", "root": tmp_path})
+    config: Any = SimpleNamespace(source=luna16)
+    for streams in (False, True):
+        source: Any = SimpleNamespace(
+            findings=SimpleNamespace(reference=tables),
+            description={"all_candidates": True},
+            streams=streams,
+        )
+        reference, notes = _froc_reference(source, config, {"recalibration": None}, [])
+        assert (reference == tables) is not streams
+        assert any("validation scores those that are stored" in n for n in notes) is streams

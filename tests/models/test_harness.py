@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nodulenet.models.blocks import FireBase
 from nodulenet.models.registry import build_model, get_model, list_models
 
 QUICK = ("squeezenodule_v2", "squeezenodule_v2_3d", "squeezenet_1.0_bypass")
@@ -84,6 +85,8 @@ def test_gradients_reach_every_weight(
     name: str, normalization: str | None, he_initialise: Callable[..., Any]
 ) -> None:
     entry = get_model(name)
+    if normalization is None and name.startswith("resnet"):
+        pytest.skip("a ResNet without normalization is refused; test_resnet.py")
     # Two voxels a side in the last stage: over a single one, group normalization of a channel
     # that is its own mean would have no gradient.
     shape = (32,) * entry.rank + (1,)
@@ -130,8 +133,10 @@ def test_mixed_precision_has_a_float32_output_near_the_exact_one(
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert model.output.dtype == "float32"
     half = policy.removeprefix("mixed_")
-    assert {fire.compute_dtype for fire in model.fire_modules} == {half}
-    assert {fire.squeeze.compute_dtype for fire in model.fire_modules} == {half}
+    kinds = (keras.layers.Conv2D, keras.layers.Conv3D, FireBase)
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    assert len(layers) >= 20
+    assert {layer.compute_dtype for layer in layers} == {half}
     if policy == "mixed_float16" and entry.rank == 3 and not tf.config.list_physical_devices("GPU"):
         pytest.skip("TensorFlow has no half-precision MaxPool3D on CPU")
     exact = he_initialise(entry.build(shape, 2, **LINEAR))
@@ -157,10 +162,11 @@ def test_the_global_policy_is_followed_and_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # Compiling the training step takes seconds for each.
+    # Compiling the training step takes seconds for each; ResNet-18 is the same code in 3D.
     [
         pytest.param(name, marks=() if name in QUICK[:2] else pytest.mark.slow)
         for name in list_models()
+        if name != "resnet_18_3d"
     ],
 )
 def test_a_few_steps_overfit_a_tiny_batch(name: str) -> None:

@@ -44,17 +44,19 @@ def test_a_fresh_process_loads_without_custom_objects(
     model.save(path)
     x = np.random.default_rng(0).normal(size=(2, *SMALL)).astype("float32")
     np.save(tmp_path / "x.npy", x)
+    build_model("resnet_18", SMALL).save(tmp_path / "resnet.keras")
     code = (
         f"{ORDERS[order]}\nimport sys, numpy as np\n"
         "model = keras.models.load_model(sys.argv[1] + '/model.keras')\n"
         "np.save(sys.argv[1] + '/y.npy', model(np.load(sys.argv[1] + '/x.npy')))\n"
         "print(type(model).__name__, model.name, model.fire_modules[0].name)\n"
+        "print(type(keras.models.load_model(sys.argv[1] + '/resnet.keras')).__name__)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["SqueezeNoduleNetV2", "saved", "simpfire2"]
+    assert done.stdout.split() == ["SqueezeNoduleNetV2", "saved", "simpfire2", "ResNet18"]
     expected = keras.ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-6)
 

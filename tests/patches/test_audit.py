@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ CHECKS = [
     "label conflicts",
     "patches without content",
 ]
+
+# Small tables have few findings of each label.
+few = partial(FoldsConfig, least_of_each_label=1)
 
 
 def clean_patches(seed: int = 0) -> Patches:
@@ -79,7 +83,7 @@ def fill(folder: Path, patches: Patches, table: pd.DataFrame) -> PatchStore:
 
 
 def split(table: pd.DataFrame) -> Folds:
-    return make_folds(table, FoldsConfig(count=4, inner_fraction=0.34), seed=0)
+    return make_folds(table, few(count=4, inner_fraction=0.34), seed=0)
 
 
 def audited(
@@ -413,7 +417,7 @@ def test_repeated_folds_are_audited_with_their_store(tmp_path: Path) -> None:
     result = UnitResult("u", ids, tuple(content_hash(p) for p in patches))
     writer.write(result, patches)
     store = writer.finish(table, [result])
-    folds = make_folds(table, FoldsConfig(count=3, repeats=4), seed=0)
+    folds = make_folds(table, few(count=3, repeats=4), seed=0)
     found = audit_folds(store.index, folds, allow_shared_patients=False, store=store)
     assert [c["check"] for c in found.leaks] == ["identical patches"]
     assert found.patients_ok

@@ -20,43 +20,15 @@ import SimpleITK as sitk
 from nodulenet.cli.terminal import group_failures
 from nodulenet.config.schema import Config
 from nodulenet.errors import StoreError, UsageError
+from nodulenet.patches import disk_space
 from nodulenet.patches import prepare as room
 from nodulenet.patches.prepare import open_store, prepare, store_folder
+from nodulenet.patches.source import load_source
 from nodulenet.patches.store import PatchStore, content_hash, shard_path
 from nodulenet.patches.store_check import check_store
 from nodulenet.patches.workers import InPlace, Processes, SetupError
 
 CENTRE = (10.0, -20.0, 30.0)
-
-
-@pytest.fixture
-def luna(tmp_path: Path) -> dict[str, Any]:
-    """Three scans with a voxel ramp, two findings each; the configuration's tree."""
-    rows = []
-    for number in range(3):
-        folder = tmp_path / "luna" / f"subset{number}"
-        folder.mkdir(parents=True)
-        z, y, x = np.indices((20, 40, 40))
-        image = sitk.GetImageFromArray((x + 10 * y + 20 * z - 900 + number).astype(np.int16))
-        image.SetSpacing((0.8, 0.8, 1.5))
-        image.SetOrigin([c - h for c, h in zip(CENTRE, (16, 16, 15), strict=True)])
-        sitk.WriteImage(image, str(folder / f"1.{number}.mhd"))
-        rows += [(f"1.{number}", *CENTRE, 1), (f"1.{number}", 11.3, -18.1, 31.7, 0)]
-    columns = ["seriesuid", "coordX", "coordY", "coordZ", "class"]
-    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "luna/candidates_V2.csv", index=False)
-    nodules = [(*row[:4], 6.0) for row in rows[::2]]
-    pd.DataFrame(nodules, columns=[*columns[:4], "diameter_mm"]).to_csv(
-        tmp_path / "luna/annotations.csv", index=False
-    )
-    return {
-        "name": "t",
-        "run": str(tmp_path / "run"),
-        "label_meaning": "candidate",
-        "source": {"kind": "luna16", "root": str(tmp_path / "luna")},
-        "patch": {"size": [21, 23, 23], "spacing_mm": [0.7, 0.7, 1.1], "margin_voxels": 1},
-        "models": ["squeezenodule_v2_3d"],
-        "train": {"augment": {"shift_voxels": 1}},
-    }
 
 
 def expected_patch(tree: dict[str, Any], number: int, point: tuple[float, ...]) -> Any:
@@ -348,19 +320,19 @@ def test_a_stopped_command_loses_what_was_in_flight_and_no_more(
 
 
 def test_little_work_stays_in_this_process(luna: dict[str, Any]) -> None:
-    units = [room._Unit("a", ("f",) * 40, np.zeros((40, 3)), Path("a")) for _ in range(900)]
-    assert isinstance(room._chosen_workers(units[:20]), InPlace)
+    units = [room.Unit("a", ("f",) * 40, np.zeros((40, 3)), Path("a")) for _ in range(900)]
+    assert isinstance(room.chosen_workers(units[:20]), InPlace)
     if room.usable_cpus() > 1:
-        assert isinstance(room._chosen_workers(units), Processes)
+        assert isinstance(room.chosen_workers(units), Processes)
 
 
 def test_a_worker_that_cannot_help_says_so(luna: dict[str, Any], tmp_path: Path) -> None:
     config = Config.model_validate(luna)
-    unit = room._Unit("a", ("f",), np.zeros((1, 3)), Path("a"))
-    job = room._Job(tmp_path / "not shared", config.patch, room.Values())
+    unit = room.Unit("a", ("f",), np.zeros((1, 3)), Path("a"))
+    job = room.Job(tmp_path / "not shared", config.patch, room.Values())
     with pytest.raises(SetupError, match=r"worker .*: does not see the store .*not shared"):
         room._make_unit(job, unit)
-    old = room._Job(tmp_path, config.patch, room.Values(), version="0.0.1")
+    old = room.Job(tmp_path, config.patch, room.Values(), version="0.0.1")
     with pytest.raises(SetupError, match=r"but 0\.0\.1 asks for the work; install the same"):
         room._make_unit(old, unit)
 
@@ -433,3 +405,39 @@ def test_another_source_is_another_store(luna: dict[str, Any]) -> None:
     assert other.path != first.path
     assert (len(first), len(other)) == (6, 7)
     assert check_store(first) == check_store(other) == []
+
+
+def test_what_is_streamed_is_not_stored(luna: dict[str, Any]) -> None:
+    everything = prepare(Config.model_validate(luna)).store
+    luna["source"] |= {"negatives_per_positive": 0.4, "stream_rest": True}
+    config = Config.model_validate(luna)
+    source = load_source(config)
+    store = prepare(config).store
+    assert store.source["all_candidates"]
+    assert (store.source["findings"], store.source["stored"]) == (6, len(store))
+    assert 3 <= len(store) < 6
+    assert set(store.index["label"]) == {0, 1} or len(store) == 3
+    assert (store.index["label"] == 1).sum() == 3
+    assert list(store.index["finding_id"]) == list(source.stored["finding_id"])
+    assert list(store.index.columns) == list(everything.index.columns)
+    both = {*source.stored["finding_id"], *source.streamed["finding_id"]}
+    assert both == set(everything.index["finding_id"])
+    position = everything.index.set_index("finding_id").index.get_indexer(store.index["finding_id"])
+    np.testing.assert_array_equal(
+        store.patches(np.arange(len(store))), everything.patches(position)
+    )
+    # The same sample, nothing streamed: FROC would miss candidates, so it is another store.
+    luna["source"]["stream_rest"] = False
+    sampled = prepare(Config.model_validate(luna)).store
+    assert sampled.path != store.path
+    assert not sampled.source["all_candidates"]
+
+
+def test_too_little_disk_is_refused_before_anything_is_written(
+    luna: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config.model_validate(luna)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda _: 160_000)
+    with pytest.raises(StoreError, match=r"6 patches need 199 kB, 160 kB are free; choose another"):
+        prepare(config)
+    assert not config.store_path.exists()

@@ -45,13 +45,13 @@ def test_the_luna16_recipe_killed_midway_completes_without_repeating(
     process = start(tmp_path, repository)
     units = tmp_path / "run" / "units"
     deadline = time.monotonic() + 300
-    while not list(units.glob("*/fold-*/unit.json")):
+    while not list(units.rglob("unit.json")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    finished = {f: f.stat().st_mtime_ns for f in units.glob("*/fold-*/unit.json")}
+    finished = {f: f.stat().st_mtime_ns for f in units.rglob("unit.json")}
     shards = {f: f.stat().st_mtime_ns for f in (tmp_path / "run/store").rglob("*.npy")}
     assert 1 <= len(finished) < 4
     again = start(tmp_path, repository)
@@ -61,15 +61,14 @@ def test_the_luna16_recipe_killed_midway_completes_without_repeating(
     assert "0 scans read now, 10 before" in stderr
     for file, before in (finished | shards).items():
         assert file.stat().st_mtime_ns == before
-    assert len(list(units.glob("*/fold-*/unit.json"))) == 4
+    assert len(list(units.rglob("unit.json"))) == 4
     run = tmp_path / "run"
     for name in ("report.html", "metrics.json", "predictions.csv", "manifest.json"):
         assert (run / name).is_file()
     assert "squeezenodule_v1" in stdout
     assert "squeezenet_1.1" in stdout
-    assert set(json.loads((run / "metrics.json").read_text())["models"]) == {
-        "squeezenodule_v1",
-        "squeezenet_1.1",
-    }
+    assert {"squeezenodule_v1", "squeezenet_1.1"} <= set(
+        json.loads((run / "metrics.json").read_text())["models"]
+    )
     outer = pd.read_csv(run / "predictions.csv").query("split == 'outer'")
     assert outer.groupby("model")["finding_id"].nunique().nunique() == 1

@@ -133,10 +133,10 @@ def test_no_identifier_leads_out_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_captions_carry_the_size_where_it_is_known() -> None:
-    assert picture_caption(item(), NAMES) == "malignant, 0.93\n12.3 mm"
+    assert picture_caption(item(), NAMES) == "malignant\nP(malignant) 0.93\n12.3 mm"
     for size in (None, np.nan, -1.0, "large"):
         unknown = item(caption=CAPTION | {"label": 0, "diameter_mm": size})
-        assert picture_caption(unknown, NAMES) == "benign, 0.93"
+        assert picture_caption(unknown, NAMES) == "benign\nP(malignant) 0.93"
 
 
 def test_the_montage_shows_slices_or_three_planes_an_item() -> None:
@@ -145,7 +145,7 @@ def test_the_montage_shows_slices_or_three_planes_an_item() -> None:
     planes = planes_of(np.zeros((6, 8, 10)), (0.7, 0.7, 1.0))
     solid = gallery_figure([item(planes=planes)] * 3, NAMES)
     titles = [ax.get_title() for ax in solid.axes]
-    assert titles[:3] == ["malignant, 0.93\n12.3 mm", "coronal", "sagittal"]
+    assert titles[:3] == ["malignant\nP(malignant) 0.93\n12.3 mm", "coronal", "sagittal"]
     assert len(solid.axes) == 12
     assert sum(bool(ax.images) for ax in solid.axes) == 9
     mixed = gallery_figure([item(planes=planes), item()], NAMES)

@@ -38,7 +38,7 @@ def test_saliency_of_the_run_is_laid_over_its_patch(small_run: Any, tmp_path: Pa
     assert shown.saliency is not None
     assert shown.saliency[3, 5] == -1.0
     assert np.count_nonzero(shown.saliency) == 1
-    (view,) = picture(shown, "nodule").views
+    (view,) = picture(shown, ("not a nodule", "nodule")).views
     assert view.overlay.startswith("data:image/png;base64,")
     assert "saliency" in view.alt
     np.save(target, saliency[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nodulenet.config.schema import Config
-from nodulenet.errors import ConfigError, FoldsError, RunError, StoreError
+from nodulenet.errors import ConfigError, FoldsError, RunError, StoreError, UsageError
 from nodulenet.report.run import report_on_run
 from nodulenet.training import kfold
 from nodulenet.training.audit import audit_run
-from nodulenet.training.run import Run, Unit
+from nodulenet.training.data import TrainingData
+from nodulenet.training.run import SCORINGS, Run, Unit
+from nodulenet.training.unit import Ended, Job
 
 
 def changed(tree: dict[str, Any], folder: Path, **train: Any) -> Config:
@@ -28,6 +29,29 @@ def changed(tree: dict[str, Any], folder: Path, **train: Any) -> Config:
         "train": tree["train"] | train,
     }
     return Config.model_validate(new)
+
+
+def networks(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Without the baselines that stand beside."""
+    return predictions[predictions["kind"] == "network"]
+
+
+def fake_unit(job: Job, unit: Unit) -> Ended:
+    """Ends at once, with predictions of chance."""
+    data = TrainingData.load(job.run, 1, job.data_hash)
+    parts = data.folds.parts(unit.fold, allow_shared_patients=True)
+    folder = job.run / unit.folder
+    folder.mkdir(parents=True)
+    tables = [
+        data.findings.iloc[rows][["finding_id", "patient_id", "scan_id", "label"]].assign(
+            fold=unit.fold, model=unit.model, split=split, probability=np.linspace(0, 1, len(rows))
+        )
+        for split, rows in (("inner", parts.inner), ("outer", parts.outer))
+    ]
+    pd.concat(tables).to_csv(folder / "predictions.csv", index=False)
+    facts = {"identity": job.identities[unit], "model": unit.model, "fold": unit.fold}
+    (folder / "unit.json").write_text(json.dumps(facts))
+    return Ended(unit)
 
 
 def test_the_run_holds_what_it_should(small_run: Run) -> None:
@@ -52,7 +76,9 @@ def test_the_run_holds_what_it_should(small_run: Run) -> None:
 def test_every_finding_is_predicted_once_outside_by_a_model_that_did_not_see_its_patient(
     small_run: Run,
 ) -> None:
-    predictions = pd.read_csv(small_run.path / "predictions.csv", dtype={"patient_id": str})
+    predictions = networks(
+        pd.read_csv(small_run.path / "predictions.csv", dtype={"patient_id": str})
+    )
     folds = pd.read_csv(small_run.path / "folds.csv", dtype={"patient_id": str})
     outer = predictions[predictions["split"] == "outer"]
     assert sorted(outer["finding_id"]) == sorted(folds["finding_id"])
@@ -67,7 +93,7 @@ def test_every_finding_is_predicted_once_outside_by_a_model_that_did_not_see_its
 
 
 def test_metrics_equal_scikit_learn_on_the_written_predictions(small_run: Run) -> None:
-    predictions = pd.read_csv(small_run.path / "predictions.csv")
+    predictions = networks(pd.read_csv(small_run.path / "predictions.csv"))
     metrics = json.loads((small_run.path / "metrics.json").read_text())
     outer = predictions[predictions["split"] == "outer"]
     expected = roc_auc_score(outer["label"], outer["probability"])
@@ -81,57 +107,46 @@ def test_metrics_equal_scikit_learn_on_the_written_predictions(small_run: Run) -
     assert found["froc"]["candidates"] == len(outer)
 
 
-def test_the_kept_weights_are_those_of_the_best_inner_epoch(small_run: Run) -> None:
-    predictions = pd.read_csv(small_run.path / "predictions.csv")
+def test_without_a_monitor_the_last_epoch_is_kept_and_nobody_is_set_aside_for_it(
+    small_run: Run,
+) -> None:
+    predictions = networks(pd.read_csv(small_run.path / "predictions.csv"))
+    folds = pd.read_csv(small_run.path / "folds.csv")
+    assert "stop_of" not in folds.columns
     for fold, history in small_run.histories(["squeezenodule_v1"])["squeezenodule_v1"].items():
-        assert history["best"].sum() == 1
-        best = history[history["best"]].iloc[0]
-        assert best["val_auc"] == history["val_auc"].max()
+        assert history["best"].tolist() == [False, False, True]
         rows = predictions[(predictions["split"] == "inner") & (predictions["fold"] == fold)]
         found = roc_auc_score(rows["label"], rows["probability"])
-        assert found == pytest.approx(best["val_auc"], abs=1e-9)
+        assert found == pytest.approx(history["val_auc"].iloc[-1], abs=1e-9)
 
 
 def test_finished_units_are_not_trained_again(
     small_run: Run, small_tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (small_run.path / "predictions.csv").read_bytes()
+    looks = len(pd.read_csv(small_run.path / SCORINGS))
+    assert looks == 2
 
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("a finished unit was trained again")
 
-    monkeypatch.setattr(kfold, "_train_unit", never)
+    monkeypatch.setattr(kfold, "train_unit", never)
     again = kfold.train(Config.model_validate(small_tree))
     assert (again.made, again.reused) == (0, 2)
     assert (small_run.path / "predictions.csv").read_bytes() == before
+    assert len(pd.read_csv(small_run.path / SCORINGS)) == looks
 
 
-def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
-    small_run: Run,
-    small_tree: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_units_are_the_same_in_any_order_and_alone(
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Fold 1 is killed; the second call trains fold 1 alone, to the uninterrupted predictions."""
+    """Fold 1 first, by itself, gives what it gave after fold 0: each unit is a fresh build."""
     config = changed(small_tree, tmp_path)
-    real, trained = kfold._train_unit, []
-
-    def killed(run: Run, unit: Unit, *rest: Any) -> None:
-        if unit.fold == 1:
-            raise KeyboardInterrupt
-        real(run, unit, *rest)
-
-    monkeypatch.setattr(kfold, "_train_unit", killed)
-    with pytest.raises(KeyboardInterrupt):
-        kfold.train(config)
-
-    def counted(run: Run, unit: Unit, *rest: Any) -> None:
-        trained.append(unit.fold)
-        real(run, unit, *rest)
-
-    monkeypatch.setattr(kfold, "_train_unit", counted)
+    first = kfold.train(config, folds=[1])
+    assert (first.made, first.reused) == (1, 0)
+    assert set(first.predictions["fold"]) == {1}
+    assert first.run.manifest()["stages"]["train"]["units_left"] == 1
     done = kfold.train(config)
-    assert trained == [1]
     assert (done.made, done.reused) == (1, 1)
     expected = pd.read_csv(small_run.path / "predictions.csv")
     found = pd.read_csv(config.run / "predictions.csv")
@@ -139,36 +154,31 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
     np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-5)
 
 
+def test_unknown_folds_and_models_are_refused(small_run: Run, small_tree: dict[str, Any]) -> None:
+    config = Config.model_validate(small_tree)
+    with pytest.raises(UsageError, match="there is no fold 7; there are 0, 1"):
+        kfold.train(config, folds=[7])
+    with pytest.raises(UsageError, match="has no 'v9'; it has squeezenodule_v1"):
+        kfold.train(config, models=["v9"])
+    with pytest.raises(UsageError, match=r"--jobs 2 needs train\.threads"):
+        kfold.train(config, jobs=2)
+
+
 def test_a_failed_unit_is_listed_and_the_rest_go_on(
-    small_run: Run,
-    small_tree: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    small_run: Run, small_tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = changed(small_tree, tmp_path, epochs=1)
 
-    def broken(run: Run, unit: Unit, *rest: Any) -> None:
-        if unit.fold == 0:
-            raise RunError("epoch 1: the loss is nan")
-        shutil.copytree(small_run.unit_folder(unit), run.unit_folder(unit))
+    def broken(job: Job, unit: Unit) -> Ended:
+        return Ended(unit, "epoch 1: is nan") if unit.fold == 0 else fake_unit(job, unit)
 
-    monkeypatch.setattr(kfold, "_train_unit", broken)
+    monkeypatch.setattr(kfold, "train_unit", broken)
     done = kfold.train(config)
-    assert done.failures == [
-        {"what": "unit squeezenodule_v1 fold 0", "error": "epoch 1: the loss is nan"}
-    ]
+    what = "unit squeezenodule_v1 fold 0 seed 0"
+    assert done.failures == [{"what": what, "error": "epoch 1: is nan"}]
     assert done.run.manifest()["failures"] == done.failures
     assert set(done.predictions["fold"]) == {1}
-
-
-def test_a_loss_that_is_not_finite_ends_the_unit(
-    small_run: Run, small_tree: dict[str, Any], tmp_path: Path
-) -> None:
-    config = changed(
-        small_tree, tmp_path, epochs=1, learning_rate=1e30, optimizer="sgd", clip_norm=None
-    )
-    with pytest.raises(RunError, match=r"not one model was trained.*lower train\.learning_rate"):
-        kfold.train(config)
+    assert (done.made, done.reused) == (1, 0)
 
 
 def test_another_configuration_does_not_mix_into_a_run(
@@ -190,10 +200,7 @@ def test_before_the_first_result_everything_may_still_change(
 ) -> None:
     """A first call that fails must not forbid the remedy that it names."""
 
-    def fails(*_: object) -> None:
-        raise RunError("lower train.learning_rate")
-
-    monkeypatch.setattr(kfold, "_train_unit", fails)
+    monkeypatch.setattr(kfold, "train_unit", lambda _, unit: Ended(unit, "lower it"))
     with pytest.raises(RunError, match="not one model was trained"):
         kfold.train(changed(small_tree, tmp_path))
     with pytest.raises(RunError, match="not one model was trained"):
@@ -210,10 +217,9 @@ def test_patients_are_those_of_today_not_of_the_day_of_preparation(
     table.to_csv(tmp_path / "patients.csv", index=False)
     tree = small_tree | {
         "source": source | {"patients": str(tmp_path / "patients.csv")},
-        "folds": {"kind": "grouped", "count": 2, "inner_fraction": 0.5},
+        "folds": {"kind": "grouped", "count": 2, "inner_fraction": 0.5, "least_of_each_label": 1},
     }
-    monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
-    monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
+    monkeypatch.setattr(kfold, "train_unit", fake_unit)
     done = kfold.train(changed(tree, tmp_path))
     assert set(done.folds.table["patient_id"]) <= set(table["patient_id"])
     assert done.folds.table.groupby("patient_id")["fold"].nunique().max() == 1
@@ -224,8 +230,7 @@ def test_failures_of_preparation_stand_in_the_manifest(
 ) -> None:
     lost = [{"what": "scan 1.2 (3 findings)", "error": "is gone"}]
     monkeypatch.setattr(kfold.PatchStore, "failures", lambda _: lost)
-    monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
-    monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
+    monkeypatch.setattr(kfold, "train_unit", fake_unit)
     assert kfold.train(changed(small_tree, tmp_path)).run.manifest()["failures"] == lost
 
 
@@ -245,11 +250,11 @@ def test_shared_patients_stop_the_training_unless_allowed(
             "kind": "file",
             "path": str(tmp_path / "leaky.csv"),
             "allow_shared_patients": True,
+            "least_of_each_label": 1,
         }
     }
     config = changed(tree, tmp_path)
-    monkeypatch.setattr(kfold, "_train_unit", lambda *_: None)
-    monkeypatch.setattr(Run, "gather_predictions", lambda *_: pd.DataFrame())
+    monkeypatch.setattr(kfold, "train_unit", fake_unit)
     done = kfold.train(config)
     assert not done.audit.patients_ok
     strict = config.model_copy(
@@ -297,12 +302,19 @@ def test_findings_without_any_label_are_refused(
 def test_repeated_folds_are_trained_audited_and_reported(small_run: Run, tmp_path: Path) -> None:
     tree = small_run.config.model_dump(mode="json")
     tree["store"], tree["run"] = str(small_run.config.store_path), str(tmp_path / "repeats")
-    tree["folds"] = {"kind": "grouped", "count": 2, "repeats": 2, "inner_fraction": 0.34}
+    tree["folds"] = {
+        "kind": "grouped",
+        "count": 2,
+        "repeats": 2,
+        "inner_fraction": 0.34,
+        "least_of_each_label": 1,
+    }
     tree["train"]["epochs"] = 1
     trained = kfold.train(Config.model_validate(tree))
     assert trained.audit.patients_ok
     assert trained.folds.folds == [0, 1, 2, 3]
-    outer = trained.predictions[trained.predictions["split"] == "outer"]
+    rows = networks(trained.predictions)
+    outer = rows[rows["split"] == "outer"]
     assert outer["finding_id"].value_counts().eq(2).all()
     assert audit_run(trained.run).patients_ok
     report = report_on_run(trained.run)

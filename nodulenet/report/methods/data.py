@@ -16,10 +16,10 @@ from nodulenet.config.schema import (
     PointsSource,
 )
 from nodulenet.ct.windows import resolve_windows
-from nodulenet.inference.identities import has_patient_ids
 from nodulenet.report.methods.facts import MethodsFacts
 from nodulenet.report.methods.paragraph import Paragraph
 from nodulenet.report.methods.words import cohort, count, listed, number
+from nodulenet.training.identities import has_patient_ids
 
 _SOURCES = {
     "luna16": "scans and tables in the layout of the LUNA16 challenge",
@@ -45,7 +45,8 @@ def data(facts: MethodsFacts) -> Paragraph:
         if source.negatives_per_positive:
             sentences.append(
                 f"Of the negatives, {number(source.negatives_per_positive)} a positive were drawn "
-                f"at random."
+                f"at random"
+                f"{' for training; all were scored' if source.stream_rest else ''}."
             )
             claim["10"] = ""
         if source.leave_out_irrelevant:
@@ -91,8 +92,9 @@ def data(facts: MethodsFacts) -> Paragraph:
     )
 
 
-def reference_standard(config: Config) -> Paragraph:
-    """What the label means, and which values of the source give it."""
+def reference_standard(facts: MethodsFacts) -> Paragraph:
+    """What the label means, which values of the source give it, and what it rests on."""
+    config = facts.config
     meaning = MEANINGS[config.label_meaning]
     sentences = [
         f"The model gives the probability {meaning.probability_of}.",
@@ -102,6 +104,10 @@ def reference_standard(config: Config) -> Paragraph:
     if config.label_rule is not None:
         sentences.append(_rule(config.label_rule))
         claim["10"] = ""
+    basis = (facts.metrics.get("label") or {}).get("basis")
+    if basis:
+        named = listed(f"{what} ({count(findings)})" for what, findings in basis.items())
+        sentences.append(f"The labels of the evaluated findings rest on: {named}.")
     return Paragraph(
         "Reference standard",
         tuple(sentences),
@@ -121,7 +127,7 @@ def preprocessing(config: Config) -> Paragraph:
     sentences = [
         f"Each finding was represented by {_form(spec)} of {size} voxels ({order}) at {spacing} "
         f"{unit}, centred on its position and resampled by {_interpolation(spec)} from the {kind}.",
-        f"Places outside it got the value {spec.outside_hu:g}.",
+        f"Places outside it got {_beyond(config)}.",
     ]
     source = config.source
     hu = not isinstance(source, MedMnistSource) and not (
@@ -148,6 +154,15 @@ def preprocessing(config: Config) -> Paragraph:
             "12b": "",
         },
     )
+
+
+def _beyond(config: Config) -> str:
+    beyond = config.source.beyond if isinstance(config.source, PatchArchiveSource) else "fill"
+    return {
+        "fill": f"the value {config.patch.outside_hu:g}",
+        "edge": "the values of its outermost voxels",
+        "reflect": "those of its mirror image",
+    }[beyond]
 
 
 def _source_count(facts: MethodsFacts) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 from nodulenet.config.schema import MedMnistSource
 from nodulenet.report.methods.facts import MethodsFacts
 from nodulenet.report.methods.paragraph import Paragraph
-from nodulenet.report.methods.words import listed, span
+from nodulenet.report.methods.words import count, listed, span
 
 
 def design(facts: MethodsFacts) -> Paragraph:
@@ -70,6 +70,16 @@ def partitions(facts: MethodsFacts) -> Paragraph:
         sentences = [
             "The source's own test part was held out." if own else "One fixed part was held out."
         ]
+    elif folds.kind == "column":
+        sentences = [
+            f"Each value of `{folds.column}` with enough findings was held out in turn, the "
+            f"{number} folds; findings of a held-out patient elsewhere were left out of that "
+            f"training."
+        ]
+    elif folds.kind == "dates":
+        sentences = [
+            f"Patients first seen on or after {folds.since} (`{folds.column}`) were held out."
+        ]
     elif folds.path is not None:
         sentences = [f"The {number} folds were read from `{folds.path.name}`."]
     if folds.allow_shared_patients:
@@ -81,10 +91,7 @@ def partitions(facts: MethodsFacts) -> Paragraph:
         if folds.kind in ("holdout", "file")
         else f"one of {max(2, round(1 / folds.inner_fraction))} equal pieces"
     )
-    sentences.append(
-        f"In every fold {piece} of the training patients was kept for inner validation: the epoch, "
-        f"the thresholds and any recalibration were chosen on it, nothing on the held-out part."
-    )
+    sentences += _inner(facts, piece)
     units = [u for u in facts.units if "findings" in u and "positives" in u]
     if units:
         parts = [
@@ -92,11 +99,19 @@ def partitions(facts: MethodsFacts) -> Paragraph:
             f"({span(u['positives'][name] for u in units)} positive) {word}"
             for name, word in (
                 ("train", "for training"),
+                ("stop", "for the choice of the epoch"),
                 ("inner", "for inner validation"),
                 ("outer", "held out"),
             )
+            if any(u["findings"].get(name) for u in units)
         ]
         sentences.append(f"Findings by model: {listed(parts)}.")
+    if facts.scorings:
+        times, recipes = facts.scorings["times"], facts.scorings["recipes"]
+        sentences.append(
+            f"Held-out findings were scored {count(times)} time{'s' if times > 1 else ''} by "
+            f"trained models, of {count(recipes)} recipe{'s' if recipes > 1 else ''}."
+        )
     sentences += _audit(facts.audit)
     return Paragraph(
         "Partitions",
@@ -104,6 +119,33 @@ def partitions(facts: MethodsFacts) -> Paragraph:
         claim={"19": "", "20": ""},
         tripod={"12a": "considerations of sample size", "21": ""},
     )
+
+
+def _inner(facts: MethodsFacts, piece: str) -> list[str]:
+    """Who chose what inside the training patients."""
+    config = facts.config
+    if any("stop" not in u.get("findings", {"stop": 0}) for u in facts.units):
+        # Of an older version, whose inner part chose the epoch as well.
+        return [
+            f"In every fold {piece} of the training patients was kept for inner validation: the "
+            f"epoch, the thresholds and any recalibration were chosen on it, nothing on the "
+            f"held-out part."
+        ]
+    sentences = [
+        f"In every fold {piece} of the training patients was kept as an inner part: thresholds, "
+        f"recalibrations{' and stacks' if config.stacks else ''} come from it, nothing from the "
+        f"held-out part."
+    ]
+    if config.folds.inner_rotation:
+        sentences.append(
+            f"Each of the {config.train.seeds} models of a fold kept another such piece, and "
+            f"thresholds were chosen on all of them."
+        )
+    if config.train.monitor is not None:
+        sentences.append(
+            "Further patients of the training, who are in no other part, chose the epoch."
+        )
+    return sentences
 
 
 def independence(facts: MethodsFacts) -> Paragraph:

@@ -33,8 +33,7 @@ def predictions(validation: Mapping[str, Any]) -> Paragraph:
             else ""
         )
         sentences.append(
-            f"The probability of `{key}` is the mean of its {model['fold_models']} fold "
-            f"models{after}."
+            f"The answer of `{key}` is the mean of its {model['fold_models']} fold models{after}."
         )
     return Paragraph(
         "Predictions",

@@ -20,6 +20,8 @@ class MethodsFacts:
             command, stages, failures, notes``.
         audit: Checks of the leakage audit, ``{"check", "ok", "found", ...}``.
         units: ``unit.json`` of every trained model.
+        parts: Who is in which part of each fold, of :mod:`nodulenet.report.parts`.
+        scorings: How often held-out findings were scored, of the same; None where unknown.
         validation: Facts of :class:`nodulenet.inference.validated.Validated`; with them the text
             is that of an external validation. Defaults to None.
     """
@@ -29,6 +31,8 @@ class MethodsFacts:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     audit: Sequence[Mapping[str, Any]] = ()
     units: Sequence[Mapping[str, Any]] = ()
+    parts: Sequence[Mapping[str, Any]] = ()
+    scorings: Mapping[str, int] | None = None
     validation: Mapping[str, Any] | None = None
 
     @property

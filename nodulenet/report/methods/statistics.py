@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nodulenet.config.meaning import MEANINGS
+from nodulenet.config.schema import BaselineConfig
+from nodulenet.evaluation.kinds import ACQUISITION, BASELINE, OTHER
 from nodulenet.report.methods.facts import MethodsFacts
 from nodulenet.report.methods.paragraph import Paragraph
 from nodulenet.report.methods.words import CALIBRATIONS, capital, count, listed
@@ -37,6 +40,11 @@ def discrimination(metrics: Mapping[str, Any]) -> Paragraph:
         more.append(f"sensitivity at a specificity of {settings['specificity']:g}")
     if any(p.get("specificity_at_sensitivity") for p in pooled):
         more.append(f"specificity at a sensitivity of {settings['sensitivity']:g}")
+    if any((p.get("size_matched_auc") or {}).get("available") for p in pooled):
+        more.append(
+            f"the AUC over pairs of findings whose sizes differ by a factor of "
+            f"{settings['size_caliper']:g} at most (size-matched)"
+        )
     if more:
         sentences.append(
             f"Further measures were {listed(more)}; intervals of proportions are Wilson's."
@@ -94,7 +102,8 @@ def operating_points(facts: MethodsFacts) -> Paragraph:
     fixed = list(dict.fromkeys(p["name"] for p in points if p["kind"] == "fixed"))
     if not points:
         return Paragraph("Operating points", ())
-    sentences = ["A finding counts as positive where its probability reaches the threshold."]
+    of = MEANINGS[facts.config.label_meaning].probability_of
+    sentences = [f"A finding counts as positive where the probability {of} reaches the threshold."]
     if chosen:
         where = _fitted(facts, "applied to")
         sentences.append(f"Thresholds were chosen {where}: {listed(chosen)}.")
@@ -156,6 +165,8 @@ def baselines(facts: MethodsFacts) -> Paragraph:
             f"{count(size['findings'])} findings) was evaluated as a score like the models."
         )
         sentences += _size_as_probability(facts, size.get("calibration") or {})
+        sentences += _against_size(size)
+    sentences += _fitted_baselines(facts)
     if (facts.metrics.get("brock") or {}).get("available"):
         sentences.append(
             "The Brock (PanCan) malignancy probability was computed from its covariates and "
@@ -234,12 +245,63 @@ def results(metrics: Mapping[str, Any]) -> Paragraph:
     )
 
 
+def _against_size(size: Mapping[str, Any]) -> list[str]:
+    compared = [row for row in size.get("comparisons", []) if row.get("available")]
+    if not compared:
+        return []
+    several = f", p values corrected by Holm's method over {len(compared)} models"
+    return [
+        "Every model was compared with it by a paired bootstrap of whole patients"
+        + (several if len(compared) > 1 else "")
+        + "."
+    ]
+
+
+def _fitted_baselines(facts: MethodsFacts) -> list[str]:
+    """The logistic models without a network, predictions of others, and what acquisition says."""
+    models = facts.metrics["models"]
+    made = {m: r.get("kind") for m, r in models.items() if r.get("kind") in (BASELINE, ACQUISITION)}
+    sentences = []
+    if made:
+        names = listed(f"`{name}` ({_baseline(name, kind, facts)})" for name, kind in made.items())
+        sentences.append(
+            f"Logistic regressions without a network were fitted on the same training parts and "
+            f"evaluated on the same folds: {names}."
+        )
+    others = [m for m, r in models.items() if r.get("kind") == OTHER]
+    if others:
+        sentences.append(
+            f"Predictions made elsewhere on the same folds were evaluated likewise: "
+            f"{listed(f'`{name}`' for name in others)}."
+        )
+    for check in facts.metrics.get("confounding") or []:
+        found = str(check["found"])
+        sentences.append(f"{capital(found)}.")
+    return sentences
+
+
+def _baseline(name: str, kind: str | None, facts: MethodsFacts) -> str:
+    config = next((b for b in facts.config.baselines if _is_called(b, name)), None)
+    if kind == ACQUISITION:
+        return "how scans were made, and nothing of the findings"
+    if config is None or config.kind == "columns":
+        columns = [c.column for c in (config.columns or [])] if config else []
+        return listed(f"`{c}`" for c in columns) or "columns of the findings"
+    diameter = "" if name == "intensity" else "the diameter, its logarithm and "
+    return f"{diameter}statistics of the values inside the finding, round it and in its centre"
+
+
+def _is_called(baseline: BaselineConfig, name: str) -> bool:
+    return name == baseline.key or (baseline.kind == "intensity" and name == "intensity")
+
+
 def _size_as_probability(facts: MethodsFacts, size: Mapping[str, Any]) -> list[str]:
     if not size.get("available"):
         return []
     left_out, fits = len(size["folds_left_out"]), len(size["fits"])
     return [
-        f"For its Brier score and calibration it was turned into a probability by a logistic "
+        f"For its Brier score and calibration it was turned into a probability of the label by a "
+        f"logistic "
         f"regression on its logarithm, fitted {_fitted(facts, 'applied to')}.",
         *([f"In {left_out} of {left_out + fits} folds none could be fitted."] if left_out else []),
     ]

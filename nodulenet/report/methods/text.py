@@ -22,7 +22,7 @@ from nodulenet.report.methods.statistics import (
     results,
     subgroups,
 )
-from nodulenet.report.methods.training import models, training
+from nodulenet.report.methods.training import models, stacks, training
 
 
 def write_methods(path: str | Path, facts: MethodsFacts) -> Path:
@@ -69,7 +69,7 @@ def _paragraphs(facts: MethodsFacts) -> list[Paragraph]:
     first = [
         design(facts),
         data(facts),
-        reference_standard(facts.config),
+        reference_standard(facts),
         preprocessing(facts.config),
     ]
     if facts.validation:
@@ -79,7 +79,7 @@ def _paragraphs(facts: MethodsFacts) -> list[Paragraph]:
             recalibration_part(facts.validation),
         ]
     else:
-        middle = [partitions(facts), models(facts), training(facts.config.train, facts.units)]
+        middle = [partitions(facts), models(facts), training(facts), stacks(facts)]
     return [
         *first,
         *middle,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodulenet.config.schema import ArchiveColumns, MedMnistSource, PatchArchiveSource
-from nodulenet.inference.identities import (
+from nodulenet.training.identities import (
     has_patient_ids,
     identity_hashes,
     scan_uids,
