@@ -5,9 +5,11 @@
     python benchmarks/input.py --part fit | loader | growth
 
 fit: patches/s of ``fit`` with full augmentation against the same step on one constant batch in
-memory, epochs of both in turns. loader: the input side alone against a MONAI ``Dataset`` of the
-same patches with ``RandAffined``, ``RandFlipd`` and ``RandGaussianNoised`` in a ``DataLoader``.
-growth: time and memory of an epoch for stores of 1, 10 and 100 times as many patches.
+memory, epochs of both in turns; beside it the ratio of their CPU time, which others on the machine
+disturb less and which is what remains when not a core is ever idle. loader: the input side alone
+against a MONAI ``Dataset`` of the same patches, in memory, with ``RandAffined``, ``RandFlipd`` and
+``RandGaussianNoised`` in a ``DataLoader``. growth: time and memory of an epoch for stores of 1, 10
+and 100 times as many patches.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def part_fit(folder: Path, quick: bool) -> None:
     print("\nfit with full augmentation against the same step on a constant batch (target 0.90)")
     for name in CASES:
         spec, augment = case(name)
-        steps = 12 if spec.form == "3d" else 40
+        steps = 8 if spec.form == "3d" else 40
         store = random_store(folder / f"fit-{name}", spec, BATCH * steps)
         batches = training_batches(store, spec, augment)
         model = build_model(
@@ -116,20 +118,26 @@ def part_fit(folder: Path, quick: bool) -> None:
         model.compile("adamw", loss="categorical_crossentropy", jit_compile=False)
         feeds = {"constant": Constant(batches[0], steps), "augmented": batches}
         seconds: dict[str, list[float]] = {feed: [] for feed in feeds}
-        rounds = 4 if quick else 12
+        work: dict[str, list[float]] = {feed: [] for feed in feeds}
+        rounds = 5 if quick else 16
         for turn in range(rounds + 1):
             batches.epoch = turn
             for feed, data in feeds.items():
-                begin = time.perf_counter()
+                begin, used = time.perf_counter(), time.process_time()
                 model.fit(data, epochs=1, shuffle=False, verbose=0)
                 if turn:  # the first one traces
                     seconds[feed].append(time.perf_counter() - begin)
+                    work[feed].append(time.process_time() - used)
         rate = {f: BATCH * steps / statistics.median(s) for f, s in seconds.items()}
+        cpu = {f: 1e3 * statistics.median(s) / (BATCH * steps) for f, s in work.items()}
         ratios = sorted(c / a for c, a in zip(*seconds.values(), strict=True))
         print(
             f"{name:22s} constant {rate['constant']:6.0f}/s, augmented {rate['augmented']:6.0f}/s; "
             f"ratio {statistics.median(ratios):.3f} (pairs {ratios[0]:.2f} to {ratios[-1]:.2f}, "
-            f"of the best {min(seconds['constant']) / min(seconds['augmented']):.3f})"
+            f"of the best {min(seconds['constant']) / min(seconds['augmented']):.3f}); CPU "
+            f"{cpu['constant']:.2f} and {cpu['augmented']:.2f} ms a patch, ratio "
+            f"{cpu['constant'] / cpu['augmented']:.3f}",
+            flush=True,
         )
 
 
@@ -143,8 +151,6 @@ def rate_of(feed: Callable[[], Iterator[int]], seconds: float) -> float:
 
 
 def part_loader(folder: Path, quick: bool) -> None:
-    import torch
-
     from nodulenet.transforms import import_monai
 
     monai = import_monai()
@@ -197,15 +203,9 @@ def part_loader(folder: Path, quick: bool) -> None:
         # Once more at the end: whoever else computes here disturbs both.
         again = rate_of(ours, seconds)
         texts = [f"{who} {rate:.0f}/s" for who, rate in rates.items()]
-        ratios = [
-            f"{min(rates['ours'], again) / rate:.1f}"
-            for who, rate in rates.items()
-            if who != "ours"
-        ]
-        print(
-            f"{name:22s} {', '.join(texts)}, ours again {again:.0f}/s; times {' and '.join(ratios)}"
-        )
-        torch.set_num_threads(torch.get_num_threads())
+        worse = min(rates.pop("ours"), again)
+        times = " and ".join(f"{worse / rate:.1f}" for rate in rates.values())
+        print(f"{name:22s} {', '.join(texts)}, ours again {again:.0f}/s; times {times}", flush=True)
 
 
 def anonymous_mib() -> float:

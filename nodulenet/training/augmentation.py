@@ -18,11 +18,9 @@ from nodulenet.patches.values import Values
 from nodulenet.training.channels import Channels
 from nodulenet.training.draws import AIR_HU, Draws, Turns, draw, refuse_small_margin
 from nodulenet.training.exact_pose import cropped_body, cropped_planes, posed_planes
-from nodulenet.training.resampling import LinearResampler
+from nodulenet.training.resampling import PIECE_VOXELS, LinearResampler
 from nodulenet.training.smoothing import Blur
 
-# Patches are worked on in groups of about so many voxels, which stay in the core's cache.
-_GROUP_VOXELS = 32_768
 _LEVELS = 2**16
 
 Floats = npt.NDArray[np.float32]
@@ -52,7 +50,14 @@ class BatchAugmentation:
         self._channels = Channels(spec)
         self._shape = (3, *spec.size) if spec.orthogonal_planes else spec.size
         self._noise = _normal_levels() * np.float32(augment.noise)
-        self._group = max(1, _GROUP_VOXELS // int(np.prod(self._shape)))
+        # Of small patches with a wide margin fewer: all that they come from is read at a time.
+        self._group = max(
+            1,
+            min(
+                PIECE_VOXELS // int(np.prod(self._shape)),
+                64 * PIECE_VOXELS // int(np.prod(spec.stored_shape)),
+            ),
+        )
 
     def __call__(self, stored: StoredPatches, random: np.random.Generator) -> Floats:
         """Model inputs (n, *spec.input_shape) of stored patches (n, *spec.stored_shape)."""

@@ -30,6 +30,7 @@ from nodulenet.training.exact_pose import (
     spec_symmetries,
 )
 from nodulenet.training.prefetch import Prefetch
+from nodulenet.training.resampling import PIECE_VOXELS
 
 Floats = npt.NDArray[np.float32]
 
@@ -163,8 +164,7 @@ def model_inputs(
     """
     inputs = np.empty((len(stored), *spec.input_shape), dtype=np.float32)
     channels = Channels(spec)
-    # So many at a time stay in the core's cache.
-    group = max(1, 32_768 // int(np.prod(spec.size)))
+    group = max(1, PIECE_VOXELS // int(np.prod(spec.size)))
     for start in range(0, len(stored), group):
         piece = slice(start, start + group)
         patches = values.from_stored(_middle(stored[piece], spec, symmetry))

@@ -36,7 +36,3 @@ class Prefetch(Generic[T]):
                     self._made[key] = self._pool.submit(self._make, *key)
             ready = self._made.pop((epoch, index))
         return ready.result()
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
