@@ -218,7 +218,7 @@ def anonymous_mib() -> float:
 
 def part_growth(folder: Path, quick: bool) -> None:
     print("\nan epoch as the store grows (memory flat, time linear)")
-    fields = {"form": "3d", "size": [16, 16, 16], "margin_voxels": 0}
+    fields = {"form": "3d", "size": [12, 12, 12], "margin_voxels": 0}
     augment = Augmentation.model_validate(FULL | {"rotations": "any"})
     spec = PatchSpec.model_validate(fields)
     spec = spec.model_copy(update={"margin_voxels": augment.needed_margin_voxels(spec)})
