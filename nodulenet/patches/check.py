@@ -37,7 +37,7 @@ def check_config(config: Config) -> None:
         except UsageError as error:
             raise ConfigError(f"models.{i}.name: {error}") from None
         try:
-            entry.check_options(_options(model))
+            entry.check_options(_options(model, config.train.precision))
         except UsageError as error:
             raise ConfigError(f"models.{i}: {error}") from None
         if entry.rank not in (None, rank):
@@ -52,7 +52,7 @@ def check_config(config: Config) -> None:
             )
 
 
-def _options(model: ModelConfig) -> dict[str, Any]:
+def _options(model: ModelConfig, precision: str) -> dict[str, Any]:
     """What the configuration sets, by the names that models know."""
     return {
         "dropout_rate": model.dropout_rate,
@@ -60,5 +60,6 @@ def _options(model: ModelConfig) -> dict[str, Any]:
         "kernel_initializer": model.kernel_initializer,
         "normalization": model.normalization,
         "head_activation": model.head_activation,
+        "dtype": precision,
         **model.options,
     }
