@@ -12,7 +12,7 @@ from nodulenet.cli.arguments import IrregularOption, SeriesOption, SpaceOption, 
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
-    from nodulenet.inference.classify import Answers
+    from nodulenet.inference.answers import Answers
 
 
 _PROBABILITIES = ("probability", "probability_raw", "fold_low", "fold_high")

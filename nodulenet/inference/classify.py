@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, NoduleNetError, UsageError
 from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS
+from nodulenet.inference.answers import Answers
 from nodulenet.inference.bundle import Bundle, BundledModel
 from nodulenet.patches.archive import has_array, read_patch_archive
 from nodulenet.patches.prepare import cut_patch, preparation
@@ -24,29 +25,6 @@ from nodulenet.patches.prepare import cut_patch, preparation
 AIR_HU = -900
 MOSTLY_AIR = 0.95
 _PLACE_FIELDS = ("offset", "nz", "ny", "nx")
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What was answered.
-
-    Attributes:
-        prevalence: share of positives in the training; probabilities are calibrated to it.
-        table: one row a finding that was answered: its columns, ``probability`` (calibrated),
-            ``probability_raw`` (mean of the fold models), ``fold_low`` and ``fold_high`` (range
-            over the fold models, raw; not an interval), ``warnings``.
-        failures: ``{"what", "error"}`` of the others.
-        meaning: what ``probability`` is the probability of.
-        model: the model that answered.
-        warnings: about the scan as a whole.
-    """
-
-    table: pd.DataFrame
-    failures: list[dict[str, str]]
-    meaning: str
-    prevalence: float
-    model: str
-    warnings: tuple[str, ...] = ()
 
 
 def classify(
