@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import ValidationError
 
+from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.schema import ArchiveColumns, PatchArchiveSource
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, NoduleNetError, UsageError
@@ -86,7 +87,7 @@ def classify(
     )
     answered = _answer(opened, chosen, patches, table)
     warnings = (*volume.warnings, *_warnings(chosen, opened))
-    return Answers(answered, failures, opened.meaning, opened.prevalence, chosen.key, warnings)
+    return _answers(answered, failures, opened, chosen, warnings)
 
 
 def classify_patches(
@@ -137,9 +138,7 @@ def classify_patches(
     ]
     rows = read.findings.table.drop(columns=[*POINT_COLUMNS, "label"])
     answered = _answer(opened, chosen, patches, rows)
-    return Answers(
-        answered, [], opened.meaning, opened.prevalence, chosen.key, _warnings(chosen, opened)
-    )
+    return _answers(answered, [], opened, chosen, _warnings(chosen, opened))
 
 
 def _source_of(
@@ -186,6 +185,26 @@ def _trained_array(archive: Path, bundle: Bundle) -> str | None:
     """Training's array name, where the archive has an array of that name."""
     name = bundle.training.get("array")
     return name if name and archive.suffix == ".npz" and has_array(archive, name) else None
+
+
+def _answers(
+    table: pd.DataFrame,
+    failures: list[dict[str, str]],
+    bundle: Bundle,
+    model: BundledModel,
+    warnings: tuple[str, ...],
+) -> Answers:
+    return Answers(
+        table=table,
+        failures=failures,
+        meaning=bundle.meaning,
+        prevalence=bundle.prevalence,
+        model=model.key,
+        label_meaning=bundle.label_meaning,
+        class_names=MEANINGS[bundle.label_meaning].class_names,
+        bundle={"name": bundle.name, "hash": bundle.hash},
+        warnings=warnings,
+    )
 
 
 def _warnings(model: BundledModel, bundle: Bundle) -> tuple[str, ...]:
