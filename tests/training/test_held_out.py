@@ -10,7 +10,7 @@ import pandas as pd
 
 from nodulenet.config.schema import Config
 from nodulenet.ct import open_ct
-from nodulenet.inference.bundle import write_bundle
+from nodulenet.inference.bundle_content import write_bundle
 from nodulenet.inference.classify import classify
 from nodulenet.patches.prepare import prepare
 from nodulenet.report.run import report_on_run
