@@ -9,6 +9,7 @@ asked as it is; :mod:`nodulenet.inference.pack` makes one to pass on.
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Target
 from nodulenet.errors import BundleError, ConfigError, PredictionsError
 from nodulenet.evaluation.logistic import logit
+from nodulenet.inference.bundle_archive import unpack_archive
 from nodulenet.inference.bundled_model import BundledModel, read_models, stack_covariates
 from nodulenet.patches.values import Values
 from nodulenet.training.identities import shared_identities
@@ -76,16 +78,22 @@ class Bundle:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a run or bundle directory.
+        """Open a run or bundle directory, or a bundle's ``.zip``.
 
         Raises:
             BundleError: it is none, or of a format that this version does not read.
         """
         self.path = Path(path)
-        content = _read(self.path)
+        self._folder = self.path
+        if self.path.suffix == ".zip" and self.path.is_file():
+            # Keras reads models from files; the folder goes when this object does.
+            self._unpacked = tempfile.TemporaryDirectory(prefix="nodulenet-bundle-")
+            self._folder = Path(self._unpacked.name)
+            unpack_archive(self.path, self._folder)
+        content = _read(self.path, self._folder)
         try:
             self.name = str(content.get("name", self.path.name))
-            self.hash = file_hash(self.path / FILE)
+            self.hash = file_hash(self._folder / FILE)
             self.spec = PatchSpec.model_validate(content["spec"])
             self.values = Values(**content["values"])
             self.label_meaning: str = content["label_meaning"]
@@ -112,6 +120,8 @@ class Bundle:
                 f"{self.path / FILE}: is not whole ({type(error).__name__}: {error}); write it "
                 f"again with `nodulenet train`"
             ) from error
+        for name, expected in content.get("files", {}).items():
+            self._unchanged(name, expected)
         self._loaded: dict[str, list[_Loaded]] = {}
 
     @property
@@ -236,13 +246,13 @@ class Bundle:
 
     def _unchanged(self, name: str, expected: str) -> Path:
         """A listed file, refused where it is not the one that was listed."""
-        file = _inside(self.path, name)
+        file = _inside(self._folder, name)
         if not file.is_file():
-            raise BundleError(f"{file}: is missing from the bundle")
+            raise BundleError(f"{self.path} ({name}): is missing from the bundle")
         if file_hash(file) != expected:
             raise BundleError(
-                f"{file}: was changed after the bundle was written; do not use it, take "
-                f"the bundle from its source again"
+                f"{self.path} ({name}): was changed after the bundle was written; do not use it, "
+                f"take the bundle from its source again"
             )
         return file
 
@@ -265,27 +275,27 @@ def _inside(folder: Path, name: str) -> Path:
     return file
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(path: Path, folder: Path) -> dict[str, Any]:
+    """The list in ``folder``, for messages about ``path``."""
     file = folder / FILE
-    if not folder.exists():
-        raise BundleError(f"{folder}: there is no such run or bundle directory")
+    if not path.exists():
+        raise BundleError(f"{path}: there is no such run or bundle")
     if not file.is_file():
         what = "a training that has not ended" if (folder / "config.yaml").is_file() else "no run"
         raise BundleError(
-            f"{folder}: holds {what}: it has no {FILE}; train with `nodulenet train CONFIG` and "
+            f"{path}: holds {what}: it has no {FILE}; train with `nodulenet train CONFIG` and "
             f"give the run directory"
         )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BundleError(f"{file}: is damaged ({error})") from error
+        raise BundleError(f"{path} ({FILE}): is damaged ({error})") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found not in READABLE:
-        known = f"formats {' and '.join(map(str, READABLE))}"
-        remedy = (
-            "update nodulenet"
-            if isinstance(found, int) and found > FORMAT
-            else ("write it again with `nodulenet train` or `nodulenet bundle`")
+        newer = isinstance(found, int) and found > FORMAT
+        remedy = "update nodulenet" if newer else "write it again with `nodulenet train`"
+        raise BundleError(
+            f"{path} ({FILE}): has format {found!r}, this version reads formats "
+            f"{' and '.join(map(str, READABLE))}; {remedy}"
         )
-        raise BundleError(f"{file}: has format {found!r}, this version reads {known}; {remedy}")
     return dict(content)

@@ -31,7 +31,8 @@ WORDS = {"manufacturer": "maker", "kernel": "kernel"}
 """Columns whose values are listed."""
 _MOST_WORDS = 100
 _MOST_PATCHES = 5000
-_VALUES = {"middle": "mean of the middle", "p05": "5th percentile", "p95": "95th percentile"}
+VALUES = {"middle": "mean of the middle", "p05": "5th percentile", "p95": "95th percentile"}
+"""Statistics of a patch, and what people call them."""
 
 
 def training_envelope(
@@ -74,7 +75,7 @@ def training_envelope(
     limits = {}
     if statistics:
         table = pd.concat(statistics, ignore_index=True)
-        limits = {name: _limits(table[name].to_numpy()) for name in _VALUES}
+        limits = {name: _limits(table[name].to_numpy()) for name in VALUES}
     return {"percentiles": list(PERCENTILES), "numbers": numbers, "words": words, "values": limits}
 
 
@@ -126,7 +127,7 @@ def outside_envelope(
                 )
     if statistics is not None:
         for name, limits in envelope.get("values", {}).items():
-            _say_numbers(said, statistics[name], limits, f"{_VALUES[name]} of the patch", unit)
+            _say_numbers(said, statistics[name], limits, f"{VALUES[name]} of the patch", unit)
     return said
 
 
