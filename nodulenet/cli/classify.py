@@ -188,6 +188,7 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
         content: dict[str, Any] = {
             "meaning": answers.meaning,
             "prevalence": answers.prevalence,
+            "training_prevalence": answers.bundle["training_prevalence"],
             "label_meaning": answers.label_meaning,
             "class_names": list(answers.class_names),
             "operating_point": asdict(answers.operating_point) if answers.operating_point else None,

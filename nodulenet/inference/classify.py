@@ -291,7 +291,12 @@ def _answers(
         model=model.key,
         label_meaning=bundle.label_meaning,
         class_names=MEANINGS[bundle.label_meaning].class_names,
-        bundle={"name": bundle.name, "hash": bundle.hash, **bundle.facts},
+        bundle={
+            "name": bundle.name,
+            "hash": bundle.hash,
+            "training_prevalence": bundle.prevalence,
+            **bundle.facts,
+        },
         operating_point=how.operating_point,
         miss_rate=how.conformal.miss_rate if how.conformal else None,
         warnings=warnings,
