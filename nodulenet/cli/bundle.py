@@ -17,11 +17,24 @@ def bundle(
         str | None,
         typer.Option(metavar="A,B", help="Pack these networks only; default all."),
     ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="Train one model of each network on everything and pack that: not itself tested.",
+        ),
+    ] = False,
 ) -> None:
     """Pack a run: models, calibration, thresholds, limits of the training, model card."""
-    from nodulenet.cli.terminal import say
+    from nodulenet.cli.terminal import make_progress, say
     from nodulenet.inference.pack import pack_bundle
 
-    written = pack_bundle(run, out, models=words(models, "--models"))
+    written = pack_bundle(
+        run,
+        out,
+        models=words(models, "--models"),
+        refitted=refit,
+        progress=make_progress(),
+    )
     typer.echo(str(written))
     say("model_card.md says what was tested and what was not; research use only")

@@ -338,11 +338,17 @@ def _answer(
         return rebased(probability, trained=bundle.prevalence, wanted=how.prevalence)
 
     probability = calibrated(mean)
+    # One model has no range; one of no width would look like certainty.
+    low, high = (
+        (raw.by_fold.min(axis=0), raw.by_fold.max(axis=0))
+        if len(raw.by_fold) > 1
+        else np.full((2, len(stored)), np.nan)
+    )
     answered = table.assign(
         probability=based(probability),
         probability_raw=mean,
-        fold_low=based(calibrated(raw.by_fold.min(axis=0))),
-        fold_high=based(calibrated(raw.by_fold.max(axis=0))),
+        fold_low=based(calibrated(low)),
+        fold_high=based(calibrated(high)),
     )
     names = MEANINGS[bundle.label_meaning].class_names
     if how.operating_point is not None:

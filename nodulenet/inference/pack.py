@@ -15,17 +15,33 @@ from nodulenet.inference.bundle import FILE, FORMAT, Bundle
 from nodulenet.inference.bundle_archive import write_archive
 from nodulenet.inference.model_card import HTML, MARKDOWN, card_line, card_page, model_card
 from nodulenet.inference.monai_metadata import MONAI_FILE, monai_metadata
+from nodulenet.progress import Progress
 from nodulenet.training.run import Run
 from nodulenet.versions import file_hash
 
+REFIT_FOLD = -1
+"""Fold number of a model that was trained on all folds."""
 
-def pack_bundle(run: str | Path, out: str | Path, *, models: Sequence[str] | None = None) -> Path:
+
+def pack_bundle(
+    run: str | Path,
+    out: str | Path,
+    *,
+    models: Sequence[str] | None = None,
+    refitted: bool = False,
+    progress: Progress | None = None,
+) -> Path:
     """Pack a trained run, whose files stay as they are.
 
     Args:
         run: the run directory.
         out: a directory that is not there yet or empty, or a ``.zip``.
         models: networks to pack, with the poses and stacks that ask them. Defaults to all.
+        refitted: instead of the fold models pack one of each network that is trained on everything
+            (one a seed of the recipe), in ``RUN/refit``. It has no stacks, no range over folds and
+            no warning of strange patches, which need findings that were held out. Defaults to
+            False.
+        progress: told of a refit. Defaults to nobody.
 
     Returns:
         ``out``.
@@ -45,6 +61,8 @@ def pack_bundle(run: str | Path, out: str | Path, *, models: Sequence[str] | Non
             f"anew with `nodulenet train {source / 'config.yaml'}`, which trains nothing again"
         )
     content = chosen_networks(content, models, source)
+    if refitted:
+        content = _refitted(content, source, progress)
     return write_packed(target, content, opened.path, _metrics(source), _parameters(source))
 
 
@@ -74,6 +92,34 @@ def chosen_networks(
         **content,
         "models": {key: known[key] for key in wanted},
         "derived": {k: d for k, d in derived.items() if d["network"] in wanted},
+    }
+
+
+def _refitted(
+    content: Mapping[str, Any], source: Path, progress: Progress | None
+) -> dict[str, Any]:
+    """The list with models that are trained on everything in the place of the fold models."""
+    from nodulenet.training.refit import refit
+
+    run = Run.open(source)
+    networks, fold_models, epochs = {}, 0, {}
+    for key, entry in content["models"].items():
+        made = refit(run, key, progress=progress)
+        fold_models = max(fold_models, len(entry["files"]))
+        epochs[key] = made.epochs
+        networks[key] = {
+            **entry,
+            "files": [file.relative_to(source).as_posix() for file in made.files],
+            "hashes": [file_hash(file) for file in made.files],
+            "folds": [REFIT_FOLD] * len(made.files),
+            "familiarity": None,
+        }
+    derived = {k: d for k, d in content["derived"].items() if d["stack"] is None}
+    return {
+        **content,
+        "models": networks,
+        "derived": derived,
+        "refit": {"fold_models": fold_models, "epochs": epochs},
     }
 
 

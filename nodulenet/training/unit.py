@@ -206,7 +206,8 @@ def _train(job: Job, unit: Unit) -> None:
             seed=seed,
             folder=folder,
             identity=job.identities[unit],
-            judge=_judge(store, data, parts, config),
+            # Without a stopping part the inner one is looked at for the curve; it chooses nothing.
+            judge=judge_on(store, data, parts.stop if len(parts.stop) else parts.inner, config),
         )
     predictions = _predictions(unit, model, model_config, store, data, parts, config)
     with atomic_path(folder / "model.keras") as temporary:
@@ -249,16 +250,17 @@ def _multiply_accumulates(model: ModelConfig, config: Config) -> int:
     return int(entry.multiply_accumulates(config.patch.input_shape, outputs_of(config.target)))
 
 
-def _judge(
-    store: PatchStore, data: TrainingData, parts: Parts, config: Config
+def judge_on(
+    store: PatchStore, data: TrainingData, rows: npt.NDArray[np.int64], config: Config
 ) -> tuple[Callable[[Any], npt.NDArray[np.float64]], npt.NDArray[np.int64]]:
-    """A function from a model to probabilities of the part that epochs are judged by, and labels.
+    """A function from a model to probabilities of the rows that epochs are judged by, and labels.
 
-    Without a stopping part the inner one is looked at for the learning curve; it chooses nothing.
+    Args:
+        store, data, config: of the run.
+        rows: labelled findings; those that are not stored are left out.
     """
     from nodulenet.training.input import model_inputs, predict, score
 
-    rows = parts.stop if len(parts.stop) else parts.inner
     rows = rows[data.stored[rows]]
     judged = data.findings.iloc[rows]
     positions = judged["position"].to_numpy()

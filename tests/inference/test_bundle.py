@@ -238,3 +238,32 @@ def test_poses_and_stacks_answer_like_the_run_predicted(
     np.testing.assert_allclose(answers.table["probability_raw"], by_fold.mean(axis=0), atol=1e-3)
     with pytest.raises(FindingsError, match="needs z_lps_mm of every finding"):
         bundle.predict(stored, "with_place")
+
+
+@pytest.mark.slow
+def test_a_refit_learns_from_everybody_and_is_said_to_be_untested(
+    small_run: Run, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run.path, run)
+    packed = pack_bundle(run, tmp_path / "one", refitted=True)
+    place = run / "refit" / NETWORK / "seed-0"
+    findings = pd.read_csv(run / "findings.csv")
+    started = json.loads((place / "started.json").read_text())
+    assert started["patches_an_epoch"] == len(findings)
+    model = (place / "model.keras").stat().st_mtime_ns
+    pack_bundle(run, tmp_path / "again.zip", refitted=True)
+    assert (place / "model.keras").stat().st_mtime_ns == model
+    path, rows = some_scan(small_run)
+    points = rows[POINT].to_numpy()[:4]
+    table = classify(path, points, packed).table
+    assert table[["fold_low", "fold_high"]].isna().all(axis=None)
+    # Another model, calibrated like the fold models, whose predictions are all there is.
+    bundle, before = Bundle(packed), Bundle(small_run.path)
+    assert bundle.model().calibration == before.model().calibration
+    assert bundle.model().familiarity is None
+    assert not np.allclose(
+        table["probability_raw"], classify(path, points, before).table["probability_raw"]
+    )
+    card = (packed / "model_card.md").read_text()
+    assert "**This very model was never tested**" in card
