@@ -7,6 +7,7 @@ Points of another series are carried over only then, and never without a note.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from nodulenet.findings.points import NAMES_OF_SCANS, is_of_scan, scan_names
 FRAME = "frame_of_reference_uid"
 MARKED_ON = "marked_on_series_uid"
 _SERIES = ("seriesuid", "series_uid")
+_UID = re.compile(r"\d+(\.\d+){4,}")
 
 
 def names_of(volume: CTVolume) -> set[str]:
@@ -52,6 +54,7 @@ def carry_over(
         FindingsError: all rows of this scan are left out, or rows of several other series could be
             carried over.
     """
+    table, notes = _of_converted_scan(table, volume, file)
     frames = _text(table, FRAME)
     series_column = next((c for c in _SERIES if c in table.columns), None)
     series = _text(table, series_column)
@@ -74,10 +77,10 @@ def carry_over(
                 f"series, or nodules would be doubled; keep the rows of one"
             )
     left_out = mine & ~kept & ~carried
-    notes = _notes(table, frames, series, volume, file, left_out & compared, left_out & ~compared)
+    notes += _notes(table, frames, series, volume, file, left_out & compared, left_out & ~compared)
     if left_out.any() and not (kept.any() or carried.any()):
         raise FindingsError(
-            f"{notes[0]}: none is left; give the series that they were marked on, or mark them on "
+            f"{notes[-1]}: none is left; give the series that they were marked on, or mark them on "
             f"this one"
         )
     if (kept & (frames != "") & ~compared).any():
@@ -99,6 +102,26 @@ def carry_over(
                 renamed = carried & ~result[column].astype(str).isin(names)
                 result.loc[renamed, column] = volume.series_uid
     return result, tuple(notes)
+
+
+def _of_converted_scan(
+    table: pd.DataFrame, volume: CTVolume, file: str | Path
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table without a series UID that a converted scan cannot know, and a note of it.
+
+    Such a table is what ``nodulenet findings points --scan SERIES`` writes.
+    """
+    names_scans = {"scan_id", "seriesuid"} & set(table.columns)
+    knows = volume.format == "dicom" or _UID.fullmatch(volume.series_uid)
+    if knows or names_scans or "series_uid" not in table.columns:
+        return table, []
+    found = set(_text(table, "series_uid")) - {""}
+    if len(found) != 1 or found <= names_of(volume):
+        return table, []
+    return table.rename(columns={"series_uid": "referenced_series_uid"}), [
+        f"{file}: refers to the series {found.pop()}; taken for the scan {volume.series_uid}, "
+        f"which is {volume.format} and does not know its series"
+    ]
 
 
 def _text(table: pd.DataFrame, column: str | None) -> pd.Series:

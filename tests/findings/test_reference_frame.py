@@ -90,6 +90,26 @@ def test_a_converted_scan_names_no_frame(tmp_path: Path) -> None:
     )
 
 
+def test_a_converted_scan_takes_the_points_of_one_series(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("x,y,z,series_uid\n1,1,1,1.2.3.4.5\n2,2,2,1.2.3.4.5\n")
+    hu = np.full((4, 4, 4), -900, np.int16)
+    volume = CTVolume.from_array(hu, (1, 1, 1), series_uid="c")
+    rows = read_points_file(file, volume=volume)
+    assert rows.table["referenced_series_uid"].tolist() == ["1.2.3.4.5"] * 2
+    assert rows.notes == (
+        f"{file}: refers to the series 1.2.3.4.5; taken for the scan c, which is array and does "
+        "not know its series",
+    )
+    # A file that bears its series' UID, as LUNA16's do, knows it; two series are not one scan.
+    named = CTVolume.from_array(hu, (1, 1, 1), series_uid="1.2.3.4.6")
+    with pytest.raises(FindingsError, match="names no point of the scan"):
+        ids_in_scan(file, tmp_path / "x.mhd", named)
+    file.write_text("x,y,z,series_uid\n1,1,1,1.2.3.4.5\n2,2,2,1.2.3.4.6\n")
+    with pytest.raises(FindingsError, match="names no point of the scan"):
+        ids_in_scan(file, tmp_path / "x.mhd", volume)
+
+
 def test_slices_of_two_frames_name_none(tmp_path: Path) -> None:
     def other(ds: object, k: int) -> None:
         ds.FrameOfReferenceUID = f"1.2.{k % 2}"  # type: ignore[attr-defined]
