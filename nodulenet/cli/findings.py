@@ -29,7 +29,9 @@ OutOption = Annotated[
 ]
 ScanOption = Annotated[
     Path | None,
-    typer.Option("--scan", metavar="SCAN", help="The scan: its rows are kept, voxels placed."),
+    typer.Option(
+        "--scan", metavar="SCAN", help="The scan: its rows are kept, voxels and images placed."
+    ),
 ]
 
 app = typer.Typer(

@@ -126,6 +126,8 @@ def place_on_images(
         )
     result = rows.loc[list(placed)].copy()
     result[list(POINT_COLUMNS)] = list(placed.values())
+    whole = [name for name in _WHOLE if name in result]
+    result[whole] = result[whole].astype("Int64")
     result["series_uid"] = volume.series_uid
     if volume.frame_of_reference_uid:
         result["frame_of_reference_uid"] = volume.frame_of_reference_uid

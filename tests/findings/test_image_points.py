@@ -240,6 +240,7 @@ def test_findings_places_images_and_the_table_carries_over(tmp_path: Path) -> No
     arguments += ["--first-pixel", "1"]
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
+    assert ",4,30,3.5,3.0," in out.read_text()
     rows = read_points_file(out, volume=open_ct(tmp_path / "study", series_uid=thin))
     np.testing.assert_allclose(
         rows.table[POINTS].to_numpy(float)[0], by_simpleitk(thick[2], 2.5, 2), atol=1e-6
