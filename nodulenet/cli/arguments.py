@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from nodulenet.errors import UsageError
+
+if TYPE_CHECKING:
+    from nodulenet.config.schema import CsvFormat
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or a name of `config --list`.")
@@ -48,11 +51,43 @@ IrregularOption = Annotated[
     typer.Option(help="Tilted or unevenly spaced DICOM slices: refuse, or resample them."),
 ]
 
+CsvSeparatorOption = Annotated[
+    Literal[",", ";", "tab"] | None,
+    typer.Option("--csv-separator", help="Between the fields of a CSV of points; default ','."),
+]
+CsvDecimalOption = Annotated[
+    Literal[".", ","] | None,
+    typer.Option("--csv-decimal", help="Decimal sign in a CSV of points; default '.'."),
+]
+FirstPixelOption = Annotated[
+    Literal["0", "0.5", "1"] | None,
+    typer.Option(
+        "--first-pixel",
+        help="What row and column are at the first pixel's centre; default 0, as in most viewers.",
+    ),
+]
+
 LevelOption = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the resamples.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def csv_format(
+    separator: Literal[",", ";", "tab"] | None, decimal: Literal[".", ","] | None
+) -> CsvFormat | None:
+    """``--csv-separator`` and ``--csv-decimal`` for `read_points_file`; None: neither is given."""
+    if separator is None and decimal is None:
+        return None
+    from nodulenet.config.schema import CsvFormat
+
+    return CsvFormat(separator=separator or ",", decimal=decimal or ".")
+
+
+def first_pixel_number(text: str | None) -> float | None:
+    """``--first-pixel`` for `read_points_file`; None: not given."""
+    return None if text is None else float(text)
 
 
 def pairs(texts: list[str], option: str, example: str) -> dict[str, str]:

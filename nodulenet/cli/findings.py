@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nodulenet.cli.arguments import SpaceOption, numbers
+from nodulenet.cli.arguments import (
+    CsvDecimalOption,
+    CsvSeparatorOption,
+    FirstPixelOption,
+    IrregularOption,
+    SeriesOption,
+    SpaceOption,
+    csv_format,
+    first_pixel_number,
+    numbers,
+)
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +29,9 @@ OutOption = Annotated[
 ]
 ScanOption = Annotated[
     Path | None,
-    typer.Option("--scan", metavar="SCAN", help="The scan: its rows are kept, voxels placed."),
+    typer.Option(
+        "--scan", metavar="SCAN", help="The scan: its rows are kept, voxels and images placed."
+    ),
 ]
 
 app = typer.Typer(
@@ -157,10 +169,28 @@ def points(
     file: Annotated[Path, typer.Argument(help="CSV, markups, detections, point list or mask.")],
     space: SpaceOption = None,
     scan: ScanOption = None,
+    series: SeriesOption = None,
+    irregular: IrregularOption = "refuse",
+    csv_separator: CsvSeparatorOption = None,
+    csv_decimal: CsvDecimalOption = None,
+    first_pixel: FirstPixelOption = None,
     out: OutOption = None,
 ) -> None:
     """Positions in any file that is read: CSV, markups, detections, point list, mask."""
-    _points(file, None, "", out, space=space, scan=scan)
+    if scan is None and (series or irregular != "refuse"):
+        raise UsageError("findings points: --series and --irregular belong to --scan")
+    _points(
+        file,
+        None,
+        "",
+        out,
+        space=space,
+        scan=scan,
+        series=series,
+        irregular=irregular,
+        csv=csv_format(csv_separator, csv_decimal),
+        first_pixel=first_pixel_number(first_pixel),
+    )
 
 
 @app.command()
@@ -226,6 +256,8 @@ def _points(
     *,
     space: Any = None,
     scan: Path | None = None,
+    series: str | None = None,
+    irregular: Literal["refuse", "resample"] = "refuse",
     **options: Any,
 ) -> None:
     from nodulenet.ct import open_ct
@@ -233,7 +265,7 @@ def _points(
     from nodulenet.findings.points import points_of_scan, scan_names
     from nodulenet.findings.table import POINT_COLUMNS
 
-    volume = None if scan is None else open_ct(scan)
+    volume = None if scan is None else open_ct(scan, series_uid=series, irregular=irregular)
     rows = read_points_file(file, space=space, volume=volume, **options)
     if kinds is not None and rows.kind not in kinds:
         raise UsageError(

@@ -20,6 +20,7 @@ from nodulenet.config.recipe import Augmentation, HardNegatives, ModelConfig, Tr
 from nodulenet.config.section import Section
 from nodulenet.config.sources import (
     ArchiveColumns,
+    CsvFormat,
     LidcSource,
     Luna16Source,
     Luna25Source,
@@ -39,6 +40,7 @@ __all__ = [
     "ClassTarget",
     "ColumnConfig",
     "Config",
+    "CsvFormat",
     "EvaluateConfig",
     "FoldsConfig",
     "HardNegatives",

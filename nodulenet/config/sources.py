@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nodulenet.config.patch_spec import PositiveMm
 from nodulenet.config.section import Section
@@ -139,6 +139,24 @@ class Luna25Source(Section):
     table: Path = Field(description="LUNA25_Public_Training_Development_Data.csv")
 
 
+class CsvFormat(Section):
+    """How a CSV separates its fields and writes 12.5; declared, never guessed."""
+
+    separator: Literal[",", ";", "tab"] = Field(",", description="between fields")
+    decimal: Literal[".", ","] = Field(
+        ".", description="decimal sign; with commas on both sides, such numbers stand in quotes"
+    )
+
+    @property
+    def delimiter(self) -> str:
+        """The separator as one character."""
+        return "\t" if self.separator == "tab" else self.separator
+
+
+FIRST_PIXELS = (0.0, 0.5, 1.0)
+"""What the centre of an image's first pixel may be counted as."""
+
+
 class PointsSource(Section):
     """Own scans with positions in a file, or in a file a scan."""
 
@@ -148,18 +166,34 @@ class PointsSource(Section):
         "DICOM files or a file SCAN_ID.mhd, .mha, .nii.gz, .nii, .nrrd, .nhdr or .zip"
     )
     points: Path = Field(
-        description="CSV: scan_id, x, y, z (+ finding_id, patient_id, diameter_mm, label, ...); or "
-        "detections that name their images; or a folder with a file a scan, named as the scan: "
-        "3D Slicer markups, detections, label masks, CSV"
+        description="CSV: scan_id, x, y, z (+ finding_id, patient_id, diameter_mm, label, ...), or "
+        "with places in DICOM images instead of x, y, z: sop_instance_uid, row, column, or "
+        "series_number, instance_number, row, column; or detections that name their images; or a "
+        "folder with a file a scan, named as the scan: 3D Slicer markups, detections, label masks, "
+        "CSV"
     )
     space: Literal["lps", "ras", "voxel"] = Field(
         "lps",
         description="what x, y, z of CSV and detections are: LPS mm, RAS mm, or voxel indices "
         "(column, row, slice); other files say it themselves",
     )
+    csv: CsvFormat = Field(default_factory=CsvFormat, description="how CSV files are written")
+    first_pixel: float = Field(
+        0.0,
+        description="what row and column of a DICOM image's first pixel are, at its centre: 0 (as "
+        "in DICOM's Image Plane and most viewers), 1, or 0.5 (counted from the pixel's corner, as "
+        "in DICOM SR)",
+    )
     irregular: Literal["refuse", "resample"] = Field(
         "refuse", description="tilted or unevenly spaced DICOM slices: refuse, or resample them"
     )
+
+    @field_validator("first_pixel")
+    @classmethod
+    def _known_first_pixel(cls, value: float) -> float:
+        if value not in FIRST_PIXELS:
+            raise ValueError(f"expected 0, 0.5 or 1, found {value:g}")
+        return value
 
 
 Source = Annotated[

@@ -16,6 +16,7 @@ from nodulenet.ct.dicom_header import PARSE_ERRORS, ImageHeader, is_dicom, read_
 from nodulenet.ct.dicom_pixels import DicomSource
 from nodulenet.ct.dicom_resample import ResampledSource
 from nodulenet.ct.dicom_stack import FARTHEST_MM, Irregular, stack_slices
+from nodulenet.ct.planes import planes_of
 from nodulenet.ct.sources import VoxelSource, one_line, plausibility_warnings
 from nodulenet.ct.volume import CTVolume
 from nodulenet.errors import ScanError, SeriesSelectionError
@@ -152,7 +153,7 @@ def _open_chosen(
             f"{where}: holds no CT series {series_uid!r}; expected one of: {listing}"
         )
     uid = series_uid if series_uid is not None else next(iter(series))
-    headers = series[uid]
+    headers = images = series[uid]
     place = f"{where}: series {uid}"
     _check_images(headers)
     headers, copies = _without_copies(headers) if irregular == "resample" else (headers, 0)
@@ -163,6 +164,12 @@ def _open_chosen(
     if not headers[0].series_uid:
         warnings.append(
             f"{where}: SeriesInstanceUID is empty; {uid}, made from its content, stands in for it"
+        )
+    frames_of_reference = sorted({h.frame_of_reference_uid for h in images})
+    if len(frames_of_reference) > 1:
+        warnings.append(
+            f"{place}: its slices name {len(frames_of_reference)} frames of reference; none is "
+            "taken, so points of other series cannot be carried over"
         )
     bare = [h for h in stack.slices if h.slope is None or h.intercept is None]
     if bare:
@@ -188,6 +195,8 @@ def _open_chosen(
         path=where,
         format="dicom",
         warnings=tuple(warnings),
+        frame_of_reference_uid=frames_of_reference[0] if len(frames_of_reference) == 1 else "",
+        planes=planes_of(images, stack.direction[:, 2]),
     )
 
 

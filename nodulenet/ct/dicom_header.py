@@ -91,6 +91,9 @@ class ImageHeader:
     file: DicomFile
     series_uid: str
     study_uid: str
+    sop_instance_uid: str
+    frame_of_reference_uid: str
+    series_number: int | None
     modality: str
     description: str
     image_type: tuple[str, ...]
@@ -257,15 +260,17 @@ def _header(file: DicomFile, dataset: Any, stream: IO[bytes], size: int) -> Imag
                 f"x {rows}; the file is cut short: copy it again"
             )
     stored = int(dataset.get("BitsStored", bits) or bits)
-    number = dataset.get("InstanceNumber", None)
     return ImageHeader(
         file=file,
         series_uid=_text(dataset, "SeriesInstanceUID"),
         study_uid=_text(dataset, "StudyInstanceUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID"),
+        series_number=_whole(dataset, "SeriesNumber"),
         modality=_text(dataset, "Modality"),
         description=_text(dataset, "SeriesDescription"),
         image_type=tuple(str(value) for value in _values(dataset, "ImageType")),
-        instance_number=int(number) if number not in (None, "") else None,
+        instance_number=_whole(dataset, "InstanceNumber"),
         rows=rows,
         columns=columns,
         frames=frames,
@@ -392,3 +397,12 @@ def _numbers(dataset: Any, name: str, count: int) -> tuple[float, ...] | None:
 def _number(dataset: Any, name: str) -> float | None:
     numbers = _numbers(dataset, name, 1)
     return numbers[0] if numbers else None
+
+
+def _whole(dataset: Any, name: str) -> int | None:
+    """A tag's whole number; None where it has none, since no voxel depends on it."""
+    try:
+        values = _values(dataset, name)
+        return int(values[0]) if len(values) == 1 else None
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nodulenet.cpus import usable_cpus
+from nodulenet.ct.outside import require_inside
 from nodulenet.ct.resampling import Grid, Interpolation, resample
 from nodulenet.ct.sources import MAX_VOXELS, Shape
 from nodulenet.ct.volume import CTVolume
-from nodulenet.errors import PointOutsideScanError, UsageError
+from nodulenet.errors import UsageError
 
 Form = Literal["3d", "2d", "2.5d"]
 
@@ -374,32 +375,3 @@ def _point(point_lps_mm: ArrayLike) -> NDArray[np.float64]:
             f"point_lps_mm is {point.tolist()}; expected three finite numbers (x, y, z) in LPS mm"
         )
     return point
-
-
-PROBABLY_RAS = "it is probably RAS"
-
-
-def require_inside(volume: CTVolume, point: NDArray[np.float64], number: str = "point ") -> None:
-    """Refuses a point (x, y, z) in LPS mm that lies outside the scan.
-
-    Raises:
-        PointOutsideScanError: it does; says the scan's extent, and whether it is probably RAS.
-    """
-    if bool(volume.contains(point)):
-        return
-    low, high = volume.extent_lps_mm()
-    extent = ", ".join(
-        f"{name} {a:.1f} to {b:.1f}" for name, a, b in zip("xyz", low, high, strict=True)
-    )
-    shown = ", ".join(f"{value:.1f}" for value in point)
-    if bool(volume.contains(point * (-1.0, -1.0, 1.0))):
-        remedy = (
-            f"with the signs of x and y turned it lies inside, so {PROBABLY_RAS}: declare the "
-            f"space as ras, or negate x and y"
-        )
-    else:
-        remedy = "check that it belongs to this scan and is in LPS millimetres, not voxels"
-    raise PointOutsideScanError(
-        f"{number}({shown}) lies outside the scan {volume.series_uid}; expected LPS mm within "
-        f"{extent}; {remedy}"
-    )

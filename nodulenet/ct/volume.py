@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nodulenet.ct.hu import decoded_to_hu
+from nodulenet.ct.planes import ImagePlane
 from nodulenet.ct.sources import (
     ArraySource,
     Shape,
@@ -52,6 +53,10 @@ class CTVolume:
         path: file or folder it was read from. Defaults to None.
         format: "dicom", "nifti", "metaimage", "nrrd" or "array". Defaults to "array".
         warnings: what was tolerated while opening. Defaults to none.
+        frame_of_reference_uid: DICOM's name of the space of its millimetres; points carry over
+            only between scans where it is the same. Defaults to "": not known.
+        planes: the DICOM images it was made of, by rising place along the normal; slice k's is
+            ``planes[k]`` unless slices were resampled. Defaults to none: no DICOM.
 
     Raises:
         GeometryError: size, spacing, origin or direction are impossible.
@@ -68,6 +73,8 @@ class CTVolume:
         path: Path | None = None,
         format: str = "array",
         warnings: tuple[str, ...] = (),
+        frame_of_reference_uid: str = "",
+        planes: tuple[ImagePlane, ...] = (),
     ) -> None:
         where = str(path) if path is not None else f"array {series_uid!r}"
         self._voxels = source
@@ -76,6 +83,8 @@ class CTVolume:
         self.series_uid = series_uid
         self.source = path
         self.format = format
+        self.frame_of_reference_uid = frame_of_reference_uid
+        self.planes = planes
         spacing = _three(spacing_mm, where, "spacing")
         origin = _three(origin_lps_mm, where, "origin")
         axes = np.array(direction, dtype=np.float64)
@@ -245,6 +254,8 @@ class CTVolume:
             path=self.source,
             format=self.format,
             warnings=self._warnings,
+            frame_of_reference_uid=self.frame_of_reference_uid,
+            planes=self.planes,
         )
 
     def array(self) -> NDArray[np.int16]:

@@ -101,6 +101,7 @@ def _open(path: Path, threshold: float | None) -> Mask:
             "threshold=0.5 to take voxels from there up"
         )
     series, notes = _referenced_series(path, seg)
+    frame = text(str(seg.get("FrameOfReferenceUID", "") or ""))
     regions = []
     for number in map(int, seg.segment_numbers):
         if number == 0:  # the background of a label map
@@ -109,6 +110,8 @@ def _open(path: Path, threshold: float | None) -> Mask:
         columns = {"segment_label": text(str(label))}
         if series is not None:
             columns["scan_id"] = series
+        if frame:
+            columns["frame_of_reference_uid"] = frame
         read = partial(_segment, path, seg, number, threshold if fractional else None)
         regions.append(Region(number, read, columns))
     return Mask(path, (z, y, x), np.array(geometry.affine, float), regions, notes)

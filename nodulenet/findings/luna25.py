@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from nodulenet.config.schema import Luna25Source
+from nodulenet.config.schema import CsvFormat, Luna25Source
 from nodulenet.errors import DataError, FindingsError
 from nodulenet.findings.json_file import items, members, number, numbers, read_json, refuse, text
 from nodulenet.findings.points import find_scan
@@ -42,11 +42,13 @@ _RENAMED = {
 }
 
 
-def read_luna25_csv(path: str | Path) -> pd.DataFrame:
+def read_luna25_csv(path: str | Path, *, form: CsvFormat | None = None) -> pd.DataFrame:
     """The nodules of LUNA25's table, one row an annotation.
 
     Args:
         path: ``LUNA25_Public_Training_Development_Data.csv``, or part of its rows.
+        form: its separator and decimal sign, where somebody saved it anew. Defaults to None:
+            commas and points.
 
     Returns:
         ``finding_id`` (AnnotationID: patient, lesion, time point), ``scan_id``
@@ -67,6 +69,7 @@ def read_luna25_csv(path: str | Path) -> pd.DataFrame:
         ids=["PatientID", "SeriesInstanceUID", "AnnotationID"],
         optional_numbers=["label", "Age_at_StudyDate"],
         texts=["NoduleID", "Gender"],
+        form=form,
     )
     if "label" in table.columns:
         wrong = ~table["label"].isin([0, 1]) & table["label"].notna()

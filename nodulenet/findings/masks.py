@@ -72,8 +72,8 @@ def findings_from_mask(
     Returns:
         ``finding_id`` (``mask-LABEL-NUMBER``), ``x_lps_mm, y_lps_mm, z_lps_mm``, ``diameter_mm``,
         ``volume_mm3``, ``voxels``, ``mask_label``, ``centroid_inside``; for DICOM also
-        ``segment_label`` and ``scan_id`` (the referenced series, where there is one). Ordered by
-        label, then by place.
+        ``segment_label``, ``scan_id`` (the referenced series, where there is one) and
+        ``frame_of_reference_uid``. Ordered by label, then by place.
 
     Raises:
         FindingsError: the file is missing, damaged or no mask, holds fractions and no threshold

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from nodulenet.config.schema import PointsSource
 from nodulenet.ct import CTVolume, open_ct
+from nodulenet.ct.outside import require_some_inside
 from nodulenet.errors import DataError, FindingsError, ScanError, UsageError
+from nodulenet.findings.image_points import names_images, place_on_images, read_image_points
 from nodulenet.findings.labels import RATING, keep_rating
-from nodulenet.findings.point_files import POINT_FILES, PointRows, read_points_file
-from nodulenet.findings.points import SCAN_ENDINGS, Space, find_scan, read_points_csv
+from nodulenet.findings.luna25 import CSV_POINT_COLUMNS
+from nodulenet.findings.point_files import POINT_FILES, PointRows, csv_rows, read_points_file
+from nodulenet.findings.points import (
+    SCAN_ENDINGS,
+    find_scan,
+    our_name,
+    read_points_csv,
+    to_lps_mm,
+)
+from nodulenet.findings.reading import csv_columns
+from nodulenet.findings.reference_frame import carry_over, says_its_frame
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 
 _MASK_ENDINGS = tuple(ending for ending in SCAN_ENDINGS if ending != ".zip")
@@ -82,8 +94,7 @@ def _files_by_scan(folder: Path) -> Iterator[tuple[str, Path]]:
 def _read_one(source: PointsSource, scan_id: str, file: Path, read: _Read) -> None:
     """The positions of one scan from its own file; what is wrong is listed, the others go on."""
     try:
-        volume = _open(source, scan_id) if source.space == "voxel" and _is_csv(file) else None
-        rows = _read_in_space(file, source.space, volume)
+        rows = _read_in_space(source, file, _scan_for(source, scan_id, _needs_scan(source, file)))
     except (DataError, UsageError) as error:
         read.failures.append({"what": f"file {file.name}", "error": str(error)})
         return
@@ -96,13 +107,20 @@ def _read_one(source: PointsSource, scan_id: str, file: Path, read: _Read) -> No
     )
 
 
-def _read_in_space(file: Path, space: Space, volume: CTVolume | None = None) -> PointRows:
+def _read_in_space(source: PointsSource, file: Path, volume: CTVolume | None) -> PointRows:
     """The rows of a file; a declared space means those that do not say theirs: CSV, detections."""
     if _is_csv(file):
-        return read_points_file(file, space=space, volume=volume)
+        in_images = names_images(csv_columns(file, source.csv))
+        return read_points_file(
+            file,
+            space=None if in_images else source.space,
+            volume=volume,
+            csv=source.csv,
+            first_pixel=source.first_pixel if in_images else None,
+        )
     rows = read_points_file(file)
-    if rows.kind == "detections" and space != "lps":
-        return read_points_file(file, space=space)
+    if rows.kind == "detections" and source.space != "lps":
+        return read_points_file(file, space=source.space)
     return rows
 
 
@@ -110,54 +128,101 @@ def _is_csv(file: Path) -> bool:
     return file.suffix.lower() in (".csv", ".txt")
 
 
+Need = Literal["no", "if there", "yes"]
+
+
+def _needs_scan(source: PointsSource, file: Path) -> Need:
+    """Whether scans are opened for a file's points: to place them, or to compare their frames."""
+    if not _is_csv(file):
+        return "no"
+    columns = csv_columns(file, source.csv)
+    if set(CSV_POINT_COLUMNS) <= set(columns):
+        return "no"
+    if names_images(columns) or source.space == "voxel":
+        return "yes"
+    return "if there" if says_its_frame([our_name(c, columns) for c in columns]) else "no"
+
+
+def _scan_for(source: PointsSource, scan_id: str, need: Need) -> CTVolume | None:
+    """The opened scan, where it is needed.
+
+    Raises:
+        ScanError: it cannot be opened, or is absent and its points cannot be placed without it.
+    """
+    path = None if need == "no" else find_scan(source.scans, scan_id)
+    if path is not None:
+        return open_ct(path, irregular=source.irregular)
+    if need == "yes":
+        raise ScanError(
+            f"absent from {source.scans}, so its points have no place in millimetres; add it"
+        )
+    return None
+
+
 def _read_of_all_scans(source: PointsSource, read: _Read) -> pd.DataFrame:
     file = source.points
-    if _is_csv(file) and source.space == "voxel":
-        return _read_voxels(source, read)
-    rows = _read_in_space(file, source.space)
-    table = rows.table
+    need = _needs_scan(source, file)
+    if need != "no":
+        return _read_by_scan(source, need, read)
+    rows = _read_in_space(source, file, None)
     read.notes.extend(rows.notes)
-    if "scan_id" not in table.columns:
-        raise FindingsError(
-            f"{file}: column 'scan_id' is missing; it names each point's scan in {source.scans}; "
-            f"for files of single scans give a folder with a file a scan, named as the scan"
-        )
-    return table
+    _refuse_unnamed_scans(source, rows.table)
+    return rows.table
 
 
-def _read_voxels(source: PointsSource, read: _Read) -> pd.DataFrame:
-    """A CSV in voxels of several scans, each of which is opened for its geometry."""
-    rows, _ = read_points_csv(source.points, "voxel")
-    if "scan_id" not in rows.columns:
-        raise FindingsError(
-            f"{source.points}: column 'scan_id' is missing; it names each point's scan in "
-            f"{source.scans}"
-        )
+def _read_by_scan(source: PointsSource, need: Need, read: _Read) -> pd.DataFrame:
+    """A CSV of several scans, each of which is opened to place its points or compare its frame."""
+    file = source.points
+    in_images = names_images(csv_columns(file, source.csv))
+    if in_images:
+        rows = read_image_points(file, form=source.csv)
+    else:
+        rows = read_points_csv(file, source.space, form=source.csv)[0]
+    _refuse_unnamed_scans(source, rows)
     parts = []
     for scan_id, part in rows.groupby("scan_id", sort=False):
         try:
-            points = _open(source, str(scan_id)).points_of(part[["x", "y", "z"]].to_numpy(float))
-        except ScanError as error:
+            volume = _scan_for(source, str(scan_id), need)
+            table = _placed(part, volume, source, in_images, read)
+        except DataError as error:
             what = f"scan {scan_id} ({len(part)} findings)"
             read.failures.append({"what": what, "error": str(error)})
             continue
-        places = pd.DataFrame(points, part.index, list(POINT_COLUMNS))
-        parts.append(pd.concat([part.drop(columns=["x", "y", "z"]), places], axis=1))
+        parts.append(table.assign(scan_id=scan_id))
     if not parts:
+        raise FindingsError(f"{file}: {read.failures[0]['what']}: {read.failures[0]['error']}")
+    return pd.concat(parts).sort_index().reset_index(drop=True)
+
+
+def _placed(
+    part: pd.DataFrame,
+    volume: CTVolume | None,
+    source: PointsSource,
+    in_images: bool,
+    read: _Read,
+) -> pd.DataFrame:
+    """The rows of one scan in LPS mm, as far as they mean places of it."""
+    notes: tuple[str, ...] = ()
+    if in_images:
+        assert volume is not None
+        part, notes = place_on_images(part, volume, source.points, first_pixel=source.first_pixel)
+        points = part[list(POINT_COLUMNS)].to_numpy(dtype=float)
+    else:
+        points = to_lps_mm(part[["x", "y", "z"]].to_numpy(dtype=float), source.space, volume)
+        part = part.drop(columns=["x", "y", "z"])
+    table = csv_rows(part, points, "csv").table.set_index(part.index)
+    read.notes.extend(notes)
+    if volume is not None:
+        table, notes = carry_over(table, volume, source.points)
+        read.notes.extend(notes)
+        require_some_inside(volume, points, str(source.points), space=source.space)
+    return table
+
+
+def _refuse_unnamed_scans(source: PointsSource, rows: pd.DataFrame) -> None:
+    if "scan_id" not in rows.columns:
         raise FindingsError(
-            f"{source.points}: {read.failures[0]['what']}: {read.failures[0]['error']}"
+            f"{source.points}: column 'scan_id' is missing; it names each point's scan in "
+            f"{source.scans}; for files of single scans give a folder with a file a scan, named as "
+            f"the scan"
         )
-    table = pd.concat(parts).sort_index()
-    if "finding_id" not in table.columns:
-        table["finding_id"] = [f"row-{i}" for i in table.index]
-    return table.reset_index(drop=True)
-
-
-def _open(source: PointsSource, scan_id: str) -> CTVolume:
-    path = find_scan(source.scans, scan_id)
-    if path is None:
-        raise ScanError(
-            f"absent from {source.scans}, so its points in voxels have no place in millimetres; "
-            f"add it"
-        )
-    return open_ct(path, irregular=source.irregular)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nodulenet.ct.patch import PROBABLY_RAS
+from nodulenet.ct.outside import PROBABLY_RAS
 from nodulenet.errors import DataError, NoduleNetError, ScanError
 from nodulenet.findings.points import SCAN_ENDINGS
 

@@ -27,7 +27,8 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import Config
 from nodulenet.cpus import usable_cpus
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.ct.patch import PROBABLY_RAS, prefetched
+from nodulenet.ct.outside import PROBABLY_RAS
+from nodulenet.ct.patch import prefetched
 from nodulenet.errors import NoduleNetError, ScanError, UsageError
 from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.patches.archive import PatchArchive

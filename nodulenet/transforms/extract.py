@@ -11,12 +11,12 @@ from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, Orientation, Spacing
 from numpy.typing import ArrayLike, NDArray
 
+from nodulenet.ct.outside import require_inside
 from nodulenet.ct.patch import (
     Form,
     assemble_planes,
     extract_patch,
     plane_shapes,
-    require_inside,
 )
 from nodulenet.ct.resampling import Interpolation
 from nodulenet.ct.volume import LPS_TO_RAS, CTVolume

@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from nodulenet.ct import extract_patch, open_ct
-from nodulenet.errors import GeometryError, ScanError, SeriesSelectionError
+from nodulenet.errors import FindingsError, GeometryError, ScanError, SeriesSelectionError
+from nodulenet.findings.point_files import read_points_file
 
 IDENTITY = np.eye(3)
 GEOMETRY = (0.7, 0.9, 1.6), (-31.0, 12.0, -205.0)
@@ -131,6 +132,28 @@ def test_frames_are_the_slices(
     )
     again = pickle.loads(pickle.dumps(volume))
     np.testing.assert_array_equal(again.window((3, 2, 1), (5, 7, 9)), markers[3:5, 2:7, 1:9])
+
+
+def test_points_are_found_by_frame(tmp_path, markers, write_enhanced, oblique_direction):
+    path = write_enhanced(tmp_path / "e" / "image", markers, oblique_direction)
+    volume = open_ct(path)
+    dataset = pydicom.dcmread(path)
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    assert sorted(plane.frame_number for plane in volume.planes) == list(range(1, len(frames) + 1))
+    file = tmp_path / "p.csv"
+    lines = [f"{dataset.SOPInstanceUID},{n},0,0" for n in range(1, len(frames) + 1)]
+    file.write_text("\n".join(["sop_instance_uid,frame_number,row,column", *lines]))
+    table = read_points_file(file, volume=volume).table
+    expected = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
+    np.testing.assert_allclose(
+        table[["x_lps_mm", "y_lps_mm", "z_lps_mm"]].to_numpy(), np.array(expected, float)
+    )
+    file.write_text(f"sop_instance_uid,row,column\n{dataset.SOPInstanceUID},0,0\n")
+    with pytest.raises(FindingsError, match=r"an image of 11 frames, expected the frame, too; add"):
+        read_points_file(file, volume=volume)
+    file.write_text(f"sop_instance_uid,frame_number,row,column\n{dataset.SOPInstanceUID},12,0,0\n")
+    with pytest.raises(FindingsError, match="column 'frame_number': found 12, expected 1 to 11"):
+        read_points_file(file, volume=volume)
 
 
 def test_rescale_of_each_frame(tmp_path, markers, write_enhanced):

@@ -206,7 +206,7 @@ def test_point_outside_names_extent_and_ras():
         "59.5, y 59.5 to 69.5, z -100.5 to -90.5; with the signs of x and y turned it lies inside, "
         "so it is probably RAS: declare the space as ras, or negate x and y"
     )
-    with pytest.raises(PointOutsideScanError, match="not voxels"):
+    with pytest.raises(PointOutsideScanError, match=r"as voxel indices .* it lies inside"):
         extract_patch(volume, (5, 5, 5), (4, 4, 4), (1, 1, 1))
 
 
