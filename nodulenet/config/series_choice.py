@@ -13,11 +13,7 @@ THINNEST_AXIAL_SOFT = "thinnest-axial-soft"
 
 
 class SeriesChoice(Section):
-    """Which of a study's series is taken: thinnest-axial-soft.
-
-    Of the usable axial series the thinnest is taken; of those about as thin as it, one with a soft
-    kernel. What a header does not say counts against a series only where another one says it.
-    """
+    """Of a study the thinnest usable axial series; of those about as thin, a soft one."""
 
     rule: Literal["thinnest-axial-soft"] = Field(
         "thinnest-axial-soft", description="the rule; there is one"
@@ -41,20 +37,27 @@ class SeriesChoice(Section):
     soft_only: bool = Field(False, description="take no series of which the kernel is not soft")
     soft_kernels: tuple[str, ...] = Field(
         (
-            r"(STANDARD|SOFT|CHST|BODY|DETAIL|ASIR.*|STND.*)",  # GE
-            r"[BTIUQ][A-Z]{0,2}[1-4]\d[A-Z]?",  # Siemens: Br40d, I31f
-            r"(A|B|C|SA|SB|SC|XCA|XCB)",  # Philips
-            r"FC(0\d|1\d)(-.*)?",  # Toshiba, Canon
+            "SOFT",  # GE
+            "STANDARD",
+            "STND.*",
+            "CHST",
+            r"[BIQ][A-Z]{0,2}[1-4]\d[A-Z]?",  # Siemens: B31f, Br40d, I31f
+            "S?[AB]",  # Philips
+            r"FC[01]\d(-.*)?",  # Toshiba, Canon: body
         ),
-        description="regular expressions of kernels that are soft, of the whole name (its first "
-        "value), upper or lower case",
+        description="regular expressions of kernels that are soft, for the whole name (its first "
+        "value), upper or lower case; a name of neither list comes between soft and sharp",
     )
     sharp_kernels: tuple[str, ...] = Field(
         (
-            r"(LUNG|BONE|BONEPLUS|EDGE|ULTRA.*|HD.*)",
-            r"[BTIUQ][A-Z]{0,2}[5-9]\d[A-Z]?",
-            r"(D|E|L|YA|YB|YC|YD|EB|EC)",
-            r"FC([3-9]\d)(-.*)?",
+            "LUNG",
+            "BONE.*",
+            "EDGE",
+            "ULTRA.*",
+            r"[BIQ][A-Z]{0,2}[5-9]\d[A-Z]?",
+            "[DEL]",
+            "Y[A-D]",
+            r"FC[358]\d(-.*)?",  # bone and lung
         ),
         description="the same of kernels that are sharp",
     )
