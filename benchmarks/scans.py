@@ -3,11 +3,11 @@
     python benchmarks/scans.py               10,000 files, about a minute on two cores
     python benchmarks/scans.py --files 600   a quick look
 
-Made-up CT slices (headers as scanners write them, small pixels) of many series, several in a folder
-and nested. Peers: pydicom's ``dcmread(stop_before_pixels=True)`` of every file, grouped by series
-UID, in one process; and ``SimpleITK.ImageSeriesReader`` (GDCM), which is asked for the series of each
-folder and for the sorted files of each series. Neither says whether a series can be used. Files are
-in the file system's cache, for all. Rounds take turns and the best counts.
+Made-up CT slices (headers as scanners write them, small pixels) of many series, several in a
+folder and nested. Peers: pydicom's ``dcmread(stop_before_pixels=True)`` of every file, grouped by
+series UID, in one process; and ``SimpleITK.ImageSeriesReader`` (GDCM), which is asked for the
+series of each folder and for the sorted files of each series. Neither says whether a series can be
+used. Files are in the file system's cache, for all. Rounds take turns and the best counts.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class ScanTable:
 
     Attributes:
         path: the file.
-        table: its rows, with ``chosen`` (yes, no or nothing).
+        table: its rows, with ``usable`` and ``chosen`` (yes, no or nothing).
         undecided: a line for each study of which nobody has chosen a series.
     """
 
@@ -236,7 +236,7 @@ def read_scan_table(path: str | Path, choice: SeriesChoice | None = None) -> Sca
     known = _yes_or_no(file, table, "usable")
     # What a table made by hand does not say, opening says.
     decided = choose_series(table.assign(usable=known != NO), choice)
-    table["usable"] = known.map({YES: True, NO: False, OPEN: None}).astype(object)
+    table["usable"] = known
     table["chosen"] = _yes_or_no(file, table, "chosen")
     why = table["why"] if "why" in table.columns else pd.Series("", table.index)
     open_ = table["chosen"].eq(OPEN).groupby(study_keys(table)).transform("all")
@@ -277,7 +277,7 @@ def _listed(row: pd.Series[Any], folder: Path) -> ListedScan:
         series_uid=row["series_uid"] or None,
         study_uid=row["study_uid"],
         patient_id=row["patient_id"],
-        usable=row["usable"],
+        usable={YES: True, NO: False}.get(row["usable"]),
         verdict=row["verdict"],
         acquisition={c: row[c] for c in ACQUISITION_COLUMNS},
     )

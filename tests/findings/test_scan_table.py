@@ -211,7 +211,7 @@ def configuration(tmp_path: Path, table_file: Path, names: list[str]) -> Config:
             "run": str(tmp_path / "run"),
             "label_meaning": "outcome",
             "source": {"kind": "points", "scans": str(table_file), "points": str(points)},
-            "patch": {"form": "2d", "size": [4, 4], "spacing_mm": 1.0, "margin_voxels": 0},
+            "patch": {"form": "2d", "size": [24, 24], "spacing_mm": 1.0, "margin_voxels": 0},
             "models": ["squeezenodule_v1"],
             "train": {"augment": {"rotations": "none", "zoom": 0, "shift_voxels": 0}},
         }
