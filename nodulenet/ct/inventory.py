@@ -32,6 +32,7 @@ from nodulenet.ct.inventory_files import (
     FilesRead,
     OtherFile,
     ScanFile,
+    SeriesKey,
     read_files,
 )
 from nodulenet.ct.open import check_path
@@ -188,7 +189,7 @@ def _dicom_series(
         archive, common, is_ct = key
         if not is_ct and (archive, common, True) in read.images:
             continue  # localizers that share the UID of the slices
-        acquisition, personal = read.acquisitions[key]
+        acquisition, personal = _acquisition(read, key)
         for where, part in _places(archive, headers):
             if archive:
                 error = read.archive_errors.get(archive, "")
@@ -199,6 +200,13 @@ def _dicom_series(
             found = _Found(where, part, error, unread_notes(names))
             volume, words, uid = _opened(found, irregular, look_at_voxels=look_at_voxels)
             yield _of_headers(found, uid, volume, personal.taken_out(words), acquisition, personal)
+
+
+def _acquisition(read: FilesRead, key: SeriesKey) -> tuple[Acquisition, Personal]:
+    """As read from the first file; of an enhanced image only the first frame's kind was noted."""
+    archive, common, is_ct = key
+    known = (read.acquisitions.get((archive, common, kind)) for kind in (is_ct, not is_ct))
+    return next((found for found in known if found), (Acquisition(), Personal()))
 
 
 def _opened(
