@@ -25,6 +25,7 @@ from nodulenet.cli import (
     phantom,
     prepare,
     run,
+    scans,
     store,
     train,
     validate,
@@ -61,6 +62,7 @@ def common(
 
 
 app.command(epilog=EPILOG)(phantom.phantom)
+app.command(epilog=EPILOG)(scans.scans)
 app.add_typer(findings.app, name="findings", epilog=EPILOG)
 app.command(epilog=EPILOG)(prepare.prepare)
 app.command(epilog=EPILOG)(store.store)

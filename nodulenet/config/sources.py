@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nodulenet.config.patch_spec import PositiveMm
 from nodulenet.config.section import Section
+from nodulenet.config.series_choice import SeriesChoice
 
 
 class Phantom(Section):
@@ -163,7 +164,14 @@ class PointsSource(Section):
     kind: Literal["points"]
     scans: Path = Field(
         description="folder; the scan of a row is found in it by its `scan_id`: a subfolder of "
-        "DICOM files or a file SCAN_ID.mhd, .mha, .nii.gz, .nii, .nrrd, .nhdr or .zip"
+        "DICOM files or a file SCAN_ID.mhd, .mha, .nii.gz, .nii, .nrrd, .nhdr or .zip. Or a table "
+        "of `nodulenet scans`; `scan_id` then is a series UID, or a study UID, folder or file name "
+        "for the chosen series"
+    )
+    choose: SeriesChoice | None = Field(
+        None,
+        description="by which rule one series is taken of a study of which the table of scans has "
+        "none chosen; null: such a study is refused where points name it",
     )
     points: Path = Field(
         description="CSV: scan_id, x, y, z (+ finding_id, patient_id, diameter_mm, label, ...), or "

@@ -58,7 +58,7 @@ def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
     scan = Path(path)
     opened = opened_members(scan) if scan.suffix.lower() == ".zip" else _files_below(scan)
     series = _ct_series(_read_files(opened)[0])
-    return [_info(uid, headers) for uid, headers in sorted(series.items())]
+    return [series_info(uid, headers) for uid, headers in sorted(series.items())]
 
 
 def open_dicom_folder(
@@ -97,11 +97,43 @@ def open_dicom_zip(
 def _open_collection(
     where: Path, opened: Iterable[OpenedFile], series_uid: str | None, irregular: Irregular
 ) -> CTVolume:
-    headers, notes = _read_files(opened)
+    headers, unread = _read_files(opened)
+    return volume_of_headers(where, headers, unread_notes(unread), series_uid, irregular)
+
+
+def volume_of_headers(
+    where: Path,
+    headers: Sequence[ImageHeader],
+    notes: Sequence[str] = (),
+    series_uid: str | None = None,
+    irregular: Irregular = "refuse",
+    *,
+    look_at_voxels: bool = True,
+) -> CTVolume:
+    """What becomes of headers that are read: the verdict on a series, whoever has read them.
+
+    Args:
+        where: folder, file or archive, for messages.
+        headers: of all images there.
+        notes: warnings about what else lies there.
+        series_uid, irregular: as for :func:`open_dicom_folder`.
+        look_at_voxels: whether a few slices are decoded to see if the values can be HU. Defaults
+            to True.
+
+    Raises:
+        ScanError: as :func:`open_dicom_folder`.
+    """
     series = _ct_series(headers)
+    if series_uid is not None and series_uid not in series:
+        other = group_by_series(headers).get(series_uid)
+        if other:
+            raise SeriesSelectionError(
+                f"{where}: series {series_uid} holds no CT slices, only {_kinds(other)}; expected "
+                "modality 'CT'; choose a CT series"
+            )
     if not series:
         raise _no_series(where, headers)
-    return _open_chosen(where, series, series_uid, notes, irregular)
+    return _open_chosen(where, series, series_uid, notes, irregular, look_at_voxels)
 
 
 def open_dicom_file(
@@ -124,14 +156,14 @@ def open_dicom_file(
             f"{path}: has modality {header.modality or 'none'!r}; expected 'CT'; give a CT series"
         )
     files = sorted(p for p in path.parent.iterdir() if p.is_file())
-    neighbours, notes = _read_files(opened_files(files))
+    neighbours, unread = _read_files(opened_files(files))
     same = [
         other
         for other in neighbours
         if (other.series_uid, other.study_uid) == (header.series_uid, header.study_uid)
     ]
-    series = _ct_series(same) or {_identity(headers): headers}
-    return _open_chosen(path, series, series_uid, notes, irregular)
+    series = _ct_series(same) or {series_identity(headers): headers}
+    return _open_chosen(path, series, series_uid, unread_notes(unread), irregular)
 
 
 def _open_chosen(
@@ -140,8 +172,9 @@ def _open_chosen(
     series_uid: str | None,
     notes: Sequence[str],
     irregular: Irregular,
+    look_at_voxels: bool = True,
 ) -> CTVolume:
-    listing = "; ".join(str(_info(uid, headers)) for uid, headers in sorted(series.items()))
+    listing = "; ".join(str(series_info(uid, headers)) for uid, headers in sorted(series.items()))
     if series_uid is None and len(series) > 1:
         raise SeriesSelectionError(
             f"{where}: holds {len(series)} CT series, expected one; choose with --series UID "
@@ -185,7 +218,8 @@ def _open_chosen(
         source = ResampledSource(stack.slices, stack.places_mm, spacing)
         spacing = source.spacing_mm
         origin = origin + stack.direction[:, :2] @ source.first_mm
-    warnings.extend(f"{place}: {text}" for text in plausibility_warnings(source))
+    if look_at_voxels:
+        warnings.extend(f"{place}: {text}" for text in plausibility_warnings(source))
     return CTVolume(
         source,
         spacing,
@@ -202,8 +236,12 @@ def _open_chosen(
 
 def _without_copies(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], int]:
     """The slices without those that another one equals in place and in every pixel."""
+    places = Counter((header.position_lps_mm, header.orientation) for header in headers)
     kept: dict[tuple[object, ...], ImageHeader] = {}
     for header in headers:
+        if places[header.position_lps_mm, header.orientation] == 1:
+            kept[header.position_lps_mm, header.orientation] = header
+            continue
         pixels = DicomSource([header]).read((0, 0, 0), (1, header.rows, header.columns))
         digest = hashlib.sha256(pixels.tobytes()).digest()
         kept.setdefault((header.position_lps_mm, header.orientation, digest), header)
@@ -218,35 +256,58 @@ def _files_below(folder: Path) -> Iterator[OpenedFile]:
 
 
 def _read_files(files: Iterable[OpenedFile]) -> tuple[list[ImageHeader], list[str]]:
+    """Headers of all images, and names of files that are named like DICOM but are not."""
     headers: list[ImageHeader] = []
     unread: list[str] = []
     for opened in files:
         if is_dicom(opened):
             headers.extend(h for h in read_headers(opened) if h.has_pixels)
-        elif opened.file.suffix in _DICOM_SUFFIXES:
+        elif named_like_dicom(opened.file):
             unread.append(opened.file.name)
-    notes = []
-    if unread:
-        more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
-        notes.append(
-            f"{len(unread)} files named like DICOM are not DICOM and were left out: "
-            f"{', '.join(unread[:_NAMED])}{more}"
-        )
-    return headers, notes
+    return headers, unread
+
+
+def named_like_dicom(file: DicomFile) -> bool:
+    """Whether a file's ending says that it is DICOM."""
+    return file.suffix in _DICOM_SUFFIXES
+
+
+def unread_notes(names: Sequence[str]) -> list[str]:
+    """The warning about files that are named like DICOM but are not, where there are any."""
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [
+        f"{len(names)} files named like DICOM are not DICOM and were left out: "
+        f"{', '.join(names[:_NAMED])}{more}"
+    ]
 
 
 def _ct_series(headers: Iterable[ImageHeader]) -> dict[str, list[ImageHeader]]:
     """CT images by SeriesInstanceUID, or by a name from their content where that is empty."""
+    return group_by_series(h for h in headers if is_ct_slice(h))
+
+
+def is_ct_slice(header: ImageHeader) -> bool:
+    """Whether the image can be a slice of a CT stack by what it says it is."""
+    return header.modality == "CT" and not header.is_localizer
+
+
+def series_key(header: ImageHeader) -> tuple[str, str]:
+    """What images of one series have in common: its UID, or the study's where that is empty."""
+    # An empty UID does not tell studies apart.
+    return (header.series_uid, "" if header.series_uid else header.study_uid)
+
+
+def group_by_series(headers: Iterable[ImageHeader]) -> dict[str, list[ImageHeader]]:
+    """Images of any modality by their series' UID or what stands in for it."""
     groups: dict[tuple[str, str], list[ImageHeader]] = {}
     for header in headers:
-        if header.modality == "CT" and not header.is_localizer:
-            # An empty UID does not tell studies apart.
-            study = "" if header.series_uid else header.study_uid
-            groups.setdefault((header.series_uid, study), []).append(header)
-    return {_identity(group): group for group in groups.values()}
+        groups.setdefault(series_key(header), []).append(header)
+    return {series_identity(group): group for group in groups.values()}
 
 
-def _identity(headers: Sequence[ImageHeader]) -> str:
+def series_identity(headers: Sequence[ImageHeader]) -> str:
     """The series' UID; for an empty one a UID from the slices' content.
 
     It does not depend on names or places of files (DICOM PS3.5 B.2: 2.25 and a number).
@@ -266,7 +327,8 @@ def _identity(headers: Sequence[ImageHeader]) -> str:
     return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
 
 
-def _info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
+def series_info(uid: str, headers: Sequence[ImageHeader]) -> SeriesInfo:
+    """A series by its headers; the distance of slices is the median one, where they have any."""
     first = headers[0]
     row, column = (np.nan, np.nan) if first.pixel_spacing_mm is None else first.pixel_spacing_mm
     step = np.nan if first.slice_thickness_mm is None else first.slice_thickness_mm
@@ -311,10 +373,9 @@ def _check_images(headers: Sequence[ImageHeader]) -> None:
 
 def _no_series(where: Path, headers: Sequence[ImageHeader]) -> SeriesSelectionError:
     if headers:
-        kinds = Counter(h.modality if not h.is_localizer else "localizer" for h in headers)
-        found = ", ".join(f"{count} x {kind or 'no modality'}" for kind, count in kinds.items())
         return SeriesSelectionError(
-            f"{where}: holds no CT series, only {found}; expected modality 'CT'; give a CT series"
+            f"{where}: holds no CT series, only {_kinds(headers)}; expected modality 'CT'; give a "
+            "CT series"
         )
     scans = []
     if where.is_dir():
@@ -327,3 +388,8 @@ def _no_series(where: Path, headers: Sequence[ImageHeader]) -> SeriesSelectionEr
     return SeriesSelectionError(
         f"{where}: holds no DICOM image; expected the slices of one CT series; check the path"
     )
+
+
+def _kinds(headers: Sequence[ImageHeader]) -> str:
+    kinds = Counter(h.modality if not h.is_localizer else "localizer" for h in headers)
+    return ", ".join(f"{count} x {kind or 'no modality'}" for kind, count in kinds.items())

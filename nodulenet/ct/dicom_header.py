@@ -1,6 +1,6 @@
 """The header of one DICOM image, reduced to what geometry and HU need.
 
-No name, birth date or other personal field is ever read out of the dataset.
+No name, birth date or other personal field is read out of the dataset here.
 Standard: DICOM PS3.3 C.7.6.2 (image plane), C.7.6.3 (image pixel), C.8.2.1 (CT image).
 """
 
@@ -11,6 +11,7 @@ import struct
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -155,8 +156,15 @@ def is_dicom(opened: OpenedFile) -> bool:
     return head[_PREAMBLE:] == b"DICM" or head[:4] in _FIRST_ELEMENTS
 
 
-def read_headers(opened: OpenedFile) -> list[ImageHeader]:
+def read_headers(
+    opened: OpenedFile, also: Callable[[ImageHeader, Any], None] | None = None
+) -> list[ImageHeader]:
     """Reads one file's header, not its pixels.
+
+    Args:
+        opened: the file.
+        also: called with the first header and pydicom's dataset without pixels, of an image, for
+            what else is to be read from it. Defaults to nobody.
 
     Returns:
         One header a frame; none for DICOM that is no image (DICOMDIR, reports).
@@ -186,14 +194,18 @@ def read_headers(opened: OpenedFile) -> list[ImageHeader]:
             if kind in _CT_CLASSES and not header.has_pixels:
                 raise ValueError("its pixels are missing")
             if "PerFrameFunctionalGroupsSequence" in dataset:
-                return _frames(header, dataset)
-            if header.frames > 1:
+                headers = _frames(header, dataset)
+            elif header.frames > 1:
                 raise ScanError(
                     f"{file}: holds {header.frames} frames without Per-frame Functional Groups "
                     "(5200,9230), so their places are unknown; expected single slices or an "
                     "enhanced CT image; export the series again from the archive"
                 )
-            return [header]
+            else:
+                headers = [header]
+            if also is not None:
+                also(headers[0], dataset)
+            return headers
     except PARSE_ERRORS as error:
         raise ScanError(
             f"{file}: its DICOM header is damaged ({one_line(error)}); expected a CT image; copy "

@@ -64,7 +64,9 @@ _LONGEST_HEADER = 65536
 _CHUNK = 2**20
 
 
-def open_metaimage(path: Path, series_uid: str | None = None) -> CTVolume:
+def open_metaimage(
+    path: Path, series_uid: str | None = None, *, look_at_voxels: bool = True
+) -> CTVolume:
     """A CT in a ``.mhd`` (with its ``.raw`` or ``.zraw``) or ``.mha`` file.
 
     Uncompressed voxels are mapped, compressed ones decoded at the first read.
@@ -73,6 +75,8 @@ def open_metaimage(path: Path, series_uid: str | None = None) -> CTVolume:
         path: the header file.
         series_uid: name of the scan. Defaults to the file name without its ending, which in
             LUNA16 is the SeriesInstanceUID.
+        look_at_voxels: whether voxels that are not compressed are read to see if they can be HU.
+            Defaults to True.
 
     Raises:
         ScanError: not readable, not one scalar volume, voxel file missing or too short.
@@ -95,7 +99,7 @@ def open_metaimage(path: Path, series_uid: str | None = None) -> CTVolume:
             bytes_of_voxels = math.prod(header.shape) * voxels.dtype.itemsize
             offset = max(0, voxels.file.stat().st_size - bytes_of_voxels)
         source = MappedSource(voxels.file, voxels.dtype, offset, header.shape, named=path)
-        plausibility = plausibility_warnings(source)
+        plausibility = plausibility_warnings(source) if look_at_voxels else ()
     return CTVolume(
         source,
         header.spacing_mm,

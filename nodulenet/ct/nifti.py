@@ -52,7 +52,9 @@ _CHUNK = 2**20
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
-def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
+def open_nifti(
+    path: Path, series_uid: str | None = None, *, look_at_voxels: bool = True
+) -> CTVolume:
     """A CT in a ``.nii`` or ``.nii.gz`` file.
 
     Any axis order and flips are kept as stored: index x, y, z of the volume are NIfTI's i, j, k.
@@ -61,6 +63,8 @@ def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
     Args:
         path: the file.
         series_uid: name of the scan. Defaults to the file name without its ending.
+        look_at_voxels: whether voxels that are not compressed are read to see if they can be HU.
+            Defaults to True.
 
     Raises:
         ScanError: not a readable NIfTI of one scalar volume, or cut short.
@@ -96,7 +100,7 @@ def open_nifti(path: Path, series_uid: str | None = None) -> CTVolume:
         plausibility: tuple[str, ...] = ()
     else:
         source = MappedSource(path, dtype, offset, shape, slope, intercept)
-        plausibility = plausibility_warnings(source)
+        plausibility = plausibility_warnings(source) if look_at_voxels else ()
     notes = []
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         notes.append(

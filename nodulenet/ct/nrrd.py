@@ -54,12 +54,16 @@ _FORMS = {
 """How fields must be written. ITK's reader can end the process on others."""
 
 
-def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
+def open_nrrd(
+    path: Path, series_uid: str | None = None, *, look_at_voxels: bool = True
+) -> CTVolume:
     """A CT in a ``.nrrd`` or ``.nhdr`` file.
 
     Args:
         path: the file.
         series_uid: name of the scan. Defaults to the file name without its ending.
+        look_at_voxels: whether voxels that are not compressed are read to see if they can be HU.
+            Defaults to True.
 
     Raises:
         ScanError: not readable or not one scalar volume.
@@ -78,7 +82,7 @@ def open_nrrd(path: Path, series_uid: str | None = None) -> CTVolume:
         )
         source = decoded_source(path, "NrrdImageIO", header.shape)
     else:
-        plausibility = plausibility_warnings(source)
+        plausibility = plausibility_warnings(source) if look_at_voxels else ()
     return CTVolume(
         source,
         header.spacing_mm,

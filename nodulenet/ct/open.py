@@ -65,7 +65,7 @@ def open_ct(
     if irregular not in ("refuse", "resample"):
         raise UsageError(f"irregular is {irregular!r}; expected 'refuse' or 'resample'")
     if isinstance(path, str | os.PathLike):
-        volume = _open_path(Path(path), series_uid, irregular)
+        volume = open_path(Path(path), series_uid, irregular)
     else:
         volume = _open_image(path, series_uid)
     if strict_hu:
@@ -73,9 +73,18 @@ def open_ct(
     return volume
 
 
-def _open_path(
-    scan: Path, series_uid: str | None, irregular: Literal["refuse", "resample"]
+def open_path(
+    scan: Path,
+    series_uid: str | None = None,
+    irregular: Literal["refuse", "resample"] = "refuse",
+    *,
+    look_at_voxels: bool = True,
 ) -> CTVolume:
+    """:func:`open_ct` of a path; without a look at voxels for all formats but DICOM, if asked.
+
+    Raises:
+        ScanError: as ``open_ct``.
+    """
     check_path(scan)
     name = scan.name.lower()
     if scan.is_dir():
@@ -85,15 +94,15 @@ def _open_path(
     if name.endswith(_NIFTI):
         from nodulenet.ct.nifti import open_nifti
 
-        return open_nifti(scan, series_uid)
+        return open_nifti(scan, series_uid, look_at_voxels=look_at_voxels)
     if name.endswith(_METAIMAGE):
         from nodulenet.ct.metaimage import open_metaimage
 
-        return open_metaimage(scan, series_uid)
+        return open_metaimage(scan, series_uid, look_at_voxels=look_at_voxels)
     if name.endswith(_NRRD):
         from nodulenet.ct.nrrd import open_nrrd
 
-        return open_nrrd(scan, series_uid)
+        return open_nrrd(scan, series_uid, look_at_voxels=look_at_voxels)
     if name.endswith((".raw", ".zraw")):
         raise ScanError(f"{scan}: found bare voxels; expected their header; give the .mhd file")
     if name.endswith(".zip"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,15 +17,16 @@ from nodulenet.findings.image_points import names_images, place_on_images, read_
 from nodulenet.findings.labels import RATING, keep_rating
 from nodulenet.findings.luna25 import CSV_POINT_COLUMNS
 from nodulenet.findings.point_files import POINT_FILES, PointRows, csv_rows, read_points_file
-from nodulenet.findings.points import (
-    SCAN_ENDINGS,
-    find_scan,
-    our_name,
-    read_points_csv,
-    to_lps_mm,
-)
+from nodulenet.findings.points import SCAN_ENDINGS, our_name, read_points_csv, to_lps_mm
 from nodulenet.findings.reading import csv_columns
 from nodulenet.findings.reference_frame import carry_over, says_its_frame
+from nodulenet.findings.scan_table import (
+    ACQUISITION_COLUMNS,
+    ListedScan,
+    ScanFolder,
+    ScanTable,
+    open_scans,
+)
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 
 _MASK_ENDINGS = tuple(ending for ending in SCAN_ENDINGS if ending != ".zip")
@@ -36,6 +37,7 @@ _POINT_ENDINGS = (".mrk.json", ".json", ".fcsv", ".csv", *_MASK_ENDINGS, ".dcm")
 class _Read:
     """What grows while files of positions are read."""
 
+    places: ScanFolder | ScanTable
     tables: list[pd.DataFrame] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -48,13 +50,14 @@ def read_own_scans(source: PointsSource) -> Findings:
     that name their images), or a folder with a file a scan, named as the scan: markups,
     detections, masks, CSV.
 
+    Where ``source.scans`` is a table of scans, its acquisition columns join the findings, and its
+    patients where the positions name none.
+
     Raises:
-        DataError: the folder of scans is absent.
-        FindingsError: the positions are wrong; of a folder, no file can be used.
+        DataError: the folder or table of scans is absent.
+        FindingsError: the positions or the table are wrong; of a folder, no file can be used.
     """
-    if not source.scans.is_dir():
-        raise DataError(f"{source.scans}: there is no such folder (source.scans)")
-    read = _Read()
+    read = _Read(open_scans(source.scans, source.choose))
     if source.points.is_dir():
         for scan_id, file in _files_by_scan(source.points):
             _read_one(source, scan_id, file, read)
@@ -67,11 +70,9 @@ def read_own_scans(source: PointsSource) -> Findings:
         table = pd.concat(read.tables, ignore_index=True)
     else:
         table = _read_of_all_scans(source, read)
-    if "patient_id" not in table.columns:
-        table["patient_id"] = table["scan_id"]
-        read.notes.append("no patient_id column: every scan counts as a patient of its own")
-    scans = {s: p for s in sorted(set(table["scan_id"])) if (p := find_scan(source.scans, s))}
-    table = keep_rating(table)
+    ids = sorted(set(table["scan_id"]))
+    scans = {s: scan for s in ids if (scan := read.places.find(s)) is not None}
+    table = keep_rating(_with_scans(table, scans, read))
     if RATING in table.columns:
         values = ", ".join(map(str, table[RATING].dropna().unique()[:4]))
         read.notes.append(
@@ -79,8 +80,45 @@ def read_own_scans(source: PointsSource) -> Findings:
             f"findings have no label until label_rule makes one of it (column: label)"
         )
     return Findings(
-        validate_findings(table, str(source.points)), scans, tuple(read.notes), tuple(read.failures)
+        validate_findings(table, str(source.points)),
+        {name: scan.path for name, scan in scans.items()},
+        tuple(read.notes),
+        tuple(read.failures),
+        series={name: scan.series_uid for name, scan in scans.items() if scan.series_uid},
     )
+
+
+def _with_scans(table: pd.DataFrame, scans: dict[str, ListedScan], read: _Read) -> pd.DataFrame:
+    """The findings with what the table of scans knows of each one's patient and acquisition."""
+    result = table.copy()
+    if isinstance(read.places, ScanTable):
+        read.notes.extend(_unchosen(scans.values(), read.places))
+        for column in ACQUISITION_COLUMNS:
+            known = {name: scan.acquisition.get(column) for name, scan in scans.items()}
+            values = result["scan_id"].map(known).replace("", None)
+            if column not in result.columns and values.notna().any():
+                result[column] = values
+    if "patient_id" not in result.columns:
+        # A study stands for its patient, where that is not named: its series are of one person.
+        patients = {name: scan.patient_id or scan.study_uid for name, scan in scans.items()}
+        named = result["scan_id"].map(patients).replace("", None)
+        result["patient_id"] = named.fillna(result["scan_id"])
+        if named.isna().all():
+            read.notes.append("no patient_id column: every scan counts as a patient of its own")
+        else:
+            read.notes.append("no patient_id column: patients are those of the table of scans")
+    return result
+
+
+def _unchosen(scans: Iterable[ListedScan], places: ScanTable) -> list[str]:
+    chosen = {(scan.path, scan.series_uid) for scan in places.chosen()}
+    others = [scan.scan_id for scan in scans if (scan.path, scan.series_uid) not in chosen]
+    if not others:
+        return []
+    return [
+        f"{len(others)} scans are named by their UID and taken, though {places.path} has not "
+        f"chosen them; first {others[0]}"
+    ]
 
 
 def _files_by_scan(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -94,7 +132,8 @@ def _files_by_scan(folder: Path) -> Iterator[tuple[str, Path]]:
 def _read_one(source: PointsSource, scan_id: str, file: Path, read: _Read) -> None:
     """The positions of one scan from its own file; what is wrong is listed, the others go on."""
     try:
-        rows = _read_in_space(source, file, _scan_for(source, scan_id, _needs_scan(source, file)))
+        volume = _scan_for(source, scan_id, _needs_scan(source, file), read.places)
+        rows = _read_in_space(source, file, volume)
     except (DataError, UsageError) as error:
         read.failures.append({"what": f"file {file.name}", "error": str(error)})
         return
@@ -143,15 +182,17 @@ def _needs_scan(source: PointsSource, file: Path) -> Need:
     return "if there" if says_its_frame([our_name(c, columns) for c in columns]) else "no"
 
 
-def _scan_for(source: PointsSource, scan_id: str, need: Need) -> CTVolume | None:
+def _scan_for(
+    source: PointsSource, scan_id: str, need: Need, places: ScanFolder | ScanTable
+) -> CTVolume | None:
     """The opened scan, where it is needed.
 
     Raises:
         ScanError: it cannot be opened, or is absent and its points cannot be placed without it.
     """
-    path = None if need == "no" else find_scan(source.scans, scan_id)
-    if path is not None:
-        return open_ct(path, irregular=source.irregular)
+    scan = None if need == "no" else places.find(scan_id)
+    if scan is not None:
+        return open_ct(scan.path, series_uid=scan.series_uid, irregular=source.irregular)
     if need == "yes":
         raise ScanError(
             f"absent from {source.scans}, so its points have no place in millimetres; add it"
@@ -182,7 +223,7 @@ def _read_by_scan(source: PointsSource, need: Need, read: _Read) -> pd.DataFrame
     parts = []
     for scan_id, part in rows.groupby("scan_id", sort=False):
         try:
-            volume = _scan_for(source, str(scan_id), need)
+            volume = _scan_for(source, str(scan_id), need, read.places)
             table = _placed(part, volume, source, in_images, read)
         except DataError as error:
             what = f"scan {scan_id} ({len(part)} findings)"

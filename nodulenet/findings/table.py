@@ -25,6 +25,7 @@ class Findings:
             the source has patches instead of scans), ``label`` (Int64: 0, 1 or <NA>), then the
             source's own columns.
         scans: path of each scan by ``scan_id``; a scan that is absent on disk is absent here.
+        series: DICOM series to open at that path by ``scan_id``, where the source names it.
         notes: what the adapter left out or assumed, for people.
         failures: ``{"what", "error"}`` of what could not be taken over.
         reference: tables that evaluation needs (``annotations``, ``annotations_excluded``,
@@ -33,6 +34,7 @@ class Findings:
 
     table: pd.DataFrame
     scans: dict[str, Path] = field(default_factory=dict)
+    series: dict[str, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
     reference: dict[str, Path] = field(default_factory=dict)

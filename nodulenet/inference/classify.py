@@ -15,7 +15,7 @@ from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import ArchiveColumns, PatchArchiveSource
 from nodulenet.ct import CTVolume, extract_patches, open_ct
-from nodulenet.ct.patch import require_inside
+from nodulenet.ct.outside import require_inside
 from nodulenet.errors import DataError, NoduleNetError, UsageError
 from nodulenet.evaluation.prevalence import rebased
 from nodulenet.findings.reading import read_csv

@@ -109,6 +109,7 @@ class Unit:
     points_lps_mm: npt.NDArray[np.float64]
     path: Path | None
     archive: PatchArchive | None = None
+    series_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -325,7 +326,9 @@ def _units(source: LoadedSource) -> Iterator[Unit]:
     for scan_id, rows in table.groupby("scan_id", sort=True):
         ids = tuple(rows["finding_id"].astype(str))
         path = source.findings.scans.get(str(scan_id))
-        yield Unit(str(scan_id), ids, rows[columns].to_numpy(dtype=float), path)
+        series = source.findings.series.get(str(scan_id))
+        points = rows[columns].to_numpy(dtype=float)
+        yield Unit(str(scan_id), ids, points, path, series_uid=series)
 
 
 def with_rows(unit: Unit, archive: PatchArchive | None) -> Unit:
@@ -385,7 +388,7 @@ def cut_unit(
     volume = None
     if unit.path is not None:
         volume = prefetched(
-            open_ct(unit.path, irregular=job.irregular),
+            open_ct(unit.path, series_uid=unit.series_uid, irregular=job.irregular),
             unit.points_lps_mm,
             job.spec.stored_size,
             job.spec.spacing_xyz_mm,

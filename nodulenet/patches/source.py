@@ -119,6 +119,10 @@ def load_source(config: Config) -> LoadedSource:
         and (source.negatives_per_positive is None or source.stream_rest)
         and not source.leave_out_irrelevant,
     }
+    if findings.series:
+        # The same points in another series of the study are other patches.
+        named = repr(sorted(findings.series.items())).encode()
+        description["series_hash"] = hashlib.blake2b(named, digest_size=8).hexdigest()
     if streams:
         description["stored"] = int(findings.table[STORED].sum())
     if archive is not None and archive.beyond != "fill":
