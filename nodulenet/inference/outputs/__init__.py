@@ -1,0 +1,1 @@
+"""Writers of answers, a module a format."""
