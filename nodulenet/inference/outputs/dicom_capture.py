@@ -147,8 +147,10 @@ def _image(
         image.ContentDate,
         image.ContentTime,
     )
-    # A page shows three planes: no one orientation is true of it, nor a side of the body.
-    image.PatientOrientation = image.Laterality = ""
+    # A page shows three planes: no one orientation is true of it.
+    image.PatientOrientation = ""
+    # Not one of a pair, so that no side of the body needs to be stated.
+    image.BodyPartExamined = "CHEST"
     image.BurnedInAnnotation = "YES"
     image.LossyImageCompression = "00"
     image.DerivationDescription = "Drawn by software from CT and a model's answers"

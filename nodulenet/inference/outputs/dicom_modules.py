@@ -34,6 +34,7 @@ _NAMESPACE = uuid.UUID("6c0f7a52-93a3-5bd4-8f0e-3d0b7d1c9e21")
 """Of all UIDs that are made here; a random constant that must never change."""
 
 _LONG_STRING = 64
+_SHORT_NAME = 20
 _HIGHEST_SOURCE_NUMBER = 9999
 
 _TYPE_2 = (
@@ -132,11 +133,16 @@ def check_about(answers: Answers, source: SourceSeries) -> None:
             f"{source.where}: the answers are about {len(scans)} scans; expected one; write each "
             "scan's answers by themselves"
         )
-    if scans and is_uid(scans[0]) and "." in scans[0] and scans[0] != source.series_uid:
+    if scans and _names_a_series(scans[0]) and scans[0] != source.series_uid:
         raise UsageError(
             f"{source.where}: the answers are about series {scans[0]}; expected the same; give the "
             "series that was classified"
         )
+
+
+def _names_a_series(scan_id: str) -> bool:
+    """Whether a scan's name can only be a UID: a file may be called 2024.01.05 too."""
+    return is_uid(scan_id) and len(scan_id) > _SHORT_NAME and scan_id.startswith(("1.", "2."))
 
 
 def content_digest(answers: Answers, source: SourceSeries, *further: bytes) -> str:

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.sr.codedict import Code, codes
 
 from nodulenet.config.meaning import MEANINGS
@@ -39,7 +41,7 @@ from nodulenet.inference.outputs.dicom_concepts import (
     is_probability_of_cancer,
     probability_concept,
 )
-from nodulenet.inference.outputs.dicom_modules import PATIENT_AND_STUDY
+from nodulenet.inference.outputs.dicom_modules import PATIENT_AND_STUDY, long_string
 from nodulenet.inference.outputs.dicom_pdf import write_encapsulated_pdf
 from nodulenet.inference.outputs.dicom_source import (
     read_source_series,
@@ -450,7 +452,7 @@ def test_answers_about_something_else_are_refused(tmp_path, source):
     for changed, error, message in (
         (table.iloc[:0], UsageError, "not one finding was answered"),
         (table.assign(scan_id=["a", "b"]), UsageError, "about 2 scans"),
-        (table.assign(scan_id="1.2.3"), UsageError, "about series 1.2.3"),
+        (table.assign(scan_id=f"{SERIES}9"), UsageError, f"about series {SERIES}9"),
         (table.drop(columns="y_lps_mm"), DataError, "no column y_lps_mm"),
         (table.assign(z_lps_mm=[1.0, np.nan]), DataError, "1 findings have no point.*'point-1'"),
     ):
@@ -459,6 +461,32 @@ def test_answers_about_something_else_are_refused(tmp_path, source):
     with pytest.raises(UsageError, match="not one finding"):
         write_secondary_capture(answers(table=table.iloc[:0]), source, [], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_converted_scan_may_have_any_name(tmp_path, source):
+    named = answers(table=answers().table.assign(scan_id="2024.01.05"))
+    assert write_sr(named, source, tmp_path / "sr.dcm").is_file()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text())
+def test_any_text_fits_a_long_string(text):
+    for made in (long_string(text), class_concept(text)[2]):
+        assert len(made) <= 64
+        assert made.isprintable()
+        assert "\\" not in made  # it would part one value into two
+
+
+@pytest.mark.parametrize("form", ["zip", "file"])
+def test_source_in_an_archive_or_named_by_one_file(folder, source, tmp_path, form):
+    path = folder / "3.dcm"
+    if form == "zip":
+        path = Path(shutil.make_archive(str(tmp_path / "scan"), "zip", folder))
+    found = source_of(open_ct(path))
+    assert found.instances == source.instances
+    assert found.header.PatientName == source.header.PatientName
+    with pytest.raises(ScanError, match="does not exist"):
+        read_source_series(tmp_path / "missing")
 
 
 def test_pages_and_pdf_are_checked(tmp_path, source, page):
