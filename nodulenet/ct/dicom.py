@@ -60,42 +60,6 @@ def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
     return [_info(uid, headers) for uid, headers in sorted(series.items())]
 
 
-def series_files(
-    path: str | os.PathLike[str], series_uid: str | None = None
-) -> tuple[DicomFile, ...]:
-    """The files of one CT series, chosen as :func:`nodulenet.ct.open_ct` chooses it.
-
-    Args:
-        path: a folder, a zip archive, or one file of the series (its folder is searched).
-        series_uid: the series. Defaults to the only one (of a file: its own).
-
-    Returns:
-        Without localizers, by instance number, then by name.
-
-    Raises:
-        ScanError: no files, or a damaged one.
-        SeriesSelectionError: no CT series, several and none chosen, or the chosen one absent.
-    """
-    scan = Path(path)
-    if scan.is_dir():
-        opened = _files_below(scan)
-    elif scan.suffix.lower() == ".zip":
-        opened = opened_members(scan)
-    else:
-        if series_uid is None:
-            with DicomFile(scan).open() as stream:
-                own = read_headers(OpenedFile(DicomFile(scan), stream, scan.stat().st_size))
-            series_uid = own[0].series_uid if own else None
-        opened = opened_files(sorted(p for p in scan.parent.iterdir() if p.is_file()))
-    headers, _ = _read_files(opened)
-    series = _ct_series(headers)
-    if not series:
-        raise _no_series(scan, headers)
-    chosen = series[_chosen(scan, series, series_uid)]
-    ordered = sorted(chosen, key=lambda h: (h.instance_number or 0, h.name))
-    return tuple(dict.fromkeys(header.file for header in ordered))
-
-
 def open_dicom_folder(
     folder: Path, series_uid: str | None = None, *, irregular: Irregular = "refuse"
 ) -> CTVolume:
@@ -115,6 +79,32 @@ def open_dicom_folder(
         GeometryError: the slices do not form a regular stack.
     """
     return _open_collection(folder, _files_below(folder), series_uid, irregular)
+
+
+def series_files(path: str | os.PathLike[str], series_uid: str) -> tuple[DicomFile, ...]:
+    """The files of a CT series that was opened, without localizers.
+
+    Args:
+        path: the folder, zip archive or file that it was opened from.
+        series_uid: ``CTVolume.series_uid``.
+
+    Returns:
+        By instance number, then by name; one of a multi-frame series. None where there is no such
+        series.
+
+    Raises:
+        ScanError: no files, or a damaged one.
+    """
+    scan = Path(path)
+    if scan.is_dir():
+        opened = _files_below(scan)
+    elif scan.suffix.lower() == ".zip":
+        opened = opened_members(scan)
+    else:
+        opened = opened_files(sorted(p for p in scan.parent.iterdir() if p.is_file()))
+    headers = _ct_series(_read_files(opened)[0]).get(series_uid, [])
+    ordered = sorted(headers, key=lambda h: (h.instance_number or 0, h.name))
+    return tuple(dict.fromkeys(header.file for header in ordered))
 
 
 def open_dicom_zip(
@@ -176,7 +166,18 @@ def _open_chosen(
     notes: Sequence[str],
     irregular: Irregular,
 ) -> CTVolume:
-    uid = _chosen(where, series, series_uid)
+    listing = "; ".join(str(_info(uid, headers)) for uid, headers in sorted(series.items()))
+    if series_uid is None and len(series) > 1:
+        raise SeriesSelectionError(
+            f"{where}: holds {len(series)} CT series, expected one; choose with --series UID "
+            f"(series_uid= in Python): "
+            f"{listing}"
+        )
+    if series_uid is not None and series_uid not in series:
+        raise SeriesSelectionError(
+            f"{where}: holds no CT series {series_uid!r}; expected one of: {listing}"
+        )
+    uid = series_uid if series_uid is not None else next(iter(series))
     headers = series[uid]
     place = f"{where}: series {uid}"
     _check_images(headers)
@@ -214,21 +215,6 @@ def _open_chosen(
         format="dicom",
         warnings=tuple(warnings),
     )
-
-
-def _chosen(where: Path, series: dict[str, list[ImageHeader]], series_uid: str | None) -> str:
-    listing = "; ".join(str(_info(uid, headers)) for uid, headers in sorted(series.items()))
-    if series_uid is None and len(series) > 1:
-        raise SeriesSelectionError(
-            f"{where}: holds {len(series)} CT series, expected one; choose with --series UID "
-            f"(series_uid= in Python): "
-            f"{listing}"
-        )
-    if series_uid is not None and series_uid not in series:
-        raise SeriesSelectionError(
-            f"{where}: holds no CT series {series_uid!r}; expected one of: {listing}"
-        )
-    return series_uid if series_uid is not None else next(iter(series))
 
 
 def _without_copies(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], int]:

@@ -134,20 +134,24 @@ def reference_of(
     return read_source_series(path, original.series_uid)
 
 
-def read_source_series(path: str | os.PathLike[str], series_uid: str | None = None) -> SourceSeries:
+def read_source_series(path: str | os.PathLike[str], series_uid: str) -> SourceSeries:
     """Headers of one CT series.
 
     Args:
         path: folder, zip archive or file.
-        series_uid: which series of several.
+        series_uid: which series; ``CTVolume.series_uid`` of the opened one.
 
     Raises:
-        ScanError: an image lacks a UID that a reference needs, images carry different patients,
-            studies or frames of reference, or a file is damaged.
-        SeriesSelectionError: no series, or several and none chosen.
+        ScanError: no such series, an image lacks a UID that a reference needs, images carry
+            different patients, studies or frames of reference, or a file is damaged.
     """
     check_path(Path(path))
     files = series_files(path, series_uid)
+    if not files:
+        raise ScanError(
+            f"{path}: holds no CT series {series_uid}; expected the one that was opened; check the "
+            "path"
+        )
     header = _header(files[0], None)
     instances: dict[str, str] = {}
     for file in files:

@@ -100,7 +100,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(folder):
-    return read_source_series(folder)
+    return read_source_series(folder, SERIES)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_complete_when_all_was_answered(tmp_path, source):
 
 @pytest.mark.parametrize("charset", ct["NAMES"])
 def test_patient_and_study_are_the_source_s(tmp_path, charset, page):
-    source = read_source_series(ct["write_ct"](tmp_path / "source", charset=charset))
+    source = read_source_series(ct["write_ct"](tmp_path / "source", charset=charset), SERIES)
     original = pydicom.dcmread(tmp_path / "source" / "0.dcm")
     files = [
         write_sr(answers(), source, tmp_path / "sr.dcm"),
@@ -377,7 +377,7 @@ def test_times_follow_the_source_s_offset(tmp_path):
     def east(ds, k):
         ds.TimezoneOffsetFromUTC = "+0900"
 
-    source = read_source_series(ct["write_ct"](tmp_path / "s", change=east))
+    source = read_source_series(ct["write_ct"](tmp_path / "s", change=east), SERIES)
     made_at = datetime.fromisoformat("2026-03-01T20:30:00+00:00")
     sr = pydicom.dcmread(write_sr(answers(), source, tmp_path / "sr.dcm", made_at=made_at))
     assert (sr.ContentDate, sr.ContentTime) == ("20260302", "053000")
@@ -390,7 +390,7 @@ def test_values_that_break_the_standard_are_handed_on(tmp_path, page):
         ds.add(pydicom.DataElement("PatientBirthDate", "DA", "1950", validation_mode=0))
         del ds.AccessionNumber, ds.StudyID, ds.SeriesNumber
 
-    source = read_source_series(ct["write_ct"](tmp_path / "s", change=odd))
+    source = read_source_series(ct["write_ct"](tmp_path / "s", change=odd), SERIES)
     for file in (
         write_sr(answers(), source, tmp_path / "sr.dcm"),
         *write_secondary_capture(answers(), source, [page], tmp_path),
@@ -485,8 +485,10 @@ def test_source_in_an_archive_or_named_by_one_file(folder, source, tmp_path, for
     found = source_of(open_ct(path))
     assert found.instances == source.instances
     assert found.header.PatientName == source.header.PatientName
+    with pytest.raises(ScanError, match=r"holds no CT series 1\.2\.3"):
+        read_source_series(folder, "1.2.3")
     with pytest.raises(ScanError, match="does not exist"):
-        read_source_series(tmp_path / "missing")
+        read_source_series(tmp_path / "missing", SERIES)
 
 
 def test_pages_and_pdf_are_checked(tmp_path, source, page):
