@@ -34,6 +34,8 @@ _MARK_SHARE = 0.1
 _LETTER_PLACES = ((0.08, 0.5), (0.92, 0.5), (0.5, 0.92), (0.5, 0.08))
 """Left, right, top and bottom, in shares of the plane."""
 
+_PLACES_BESIDE = ((0.05, 0.545), (0.95, 0.545), (0.545, 0.95), (0.545, 0.05))
+
 
 def planes_figure(
     hu: npt.NDArray[np.floating] | npt.NDArray[np.integer],
@@ -135,7 +137,9 @@ def draw_plane(
     for side in (-1.0, 1.0):
         ax.plot((side * half_x, side * free_mm[0]), (0, 0), color=_MARK, linewidth=1.2)
         ax.plot((0, 0), (side * half_y, side * free_mm[1]), color=_MARK, linewidth=1.2)
-    for (x, y), letter in zip(_LETTER_PLACES, letters, strict=True):
+    # Beside a line where there is one.
+    places = _PLACES_BESIDE if free_mm[0] < 0.8 * half_x else _LETTER_PLACES
+    for (x, y), letter in zip(places, letters, strict=True):
         ax.text(
             x,
             y,
