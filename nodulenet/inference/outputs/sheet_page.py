@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from bisect import bisect_right
 from functools import lru_cache
 from typing import Any
 
@@ -113,14 +115,17 @@ def wrapped(text: str, width_mm: float, size: float, *, bold: bool = False) -> l
             lines.append(line)
         line = word
         while text_mm(line, size, bold=bold) > width_mm and len(line) > 1:
-            cut = next(
-                n
-                for n in range(len(line) - 1, 0, -1)
-                if n == 1 or text_mm(line[:n], size, bold=bold) <= width_mm
-            )
+            cut = _letters_that_fit(line, width_mm, size, bold=bold)
             lines.append(line[:cut])
             line = line[cut:]
     return [*lines, line] if line else lines
+
+
+def _letters_that_fit(word: str, width_mm: float, size: float, *, bold: bool) -> int:
+    """How many letters, at least one, are no wider than that."""
+    widths = range(len(word) + 1)
+    fit = bisect_right(widths, width_mm, key=lambda n: text_mm(word[:n], size, bold=bold))
+    return max(1, fit - 1)
 
 
 @lru_cache(maxsize=20_000)
@@ -128,6 +133,9 @@ def text_mm(text: str, size: float, *, bold: bool = False) -> float:
     """Width of a line of text."""
     font = get_font(findfont(FontProperties(family=_FAMILY, weight="bold" if bold else "normal")))
     font.set_size(size, 72)
-    font.set_text(text, 0.0)
+    with warnings.catch_warnings():
+        # Letters that the font lacks become boxes, here as on the page.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        font.set_text(text, 0.0)
     width, _ = font.get_width_height()
     return float(width) / _UNITS * _MM_PER_POINT

@@ -123,7 +123,7 @@ def test_slicer_points_read_back_where_they_were_and_say_what_the_number_is(
     np.testing.assert_array_equal(table[list(POINT_COLUMNS)], answers.table[list(POINT_COLUMNS)])
     for part in (
         "81.3 % probability that the position is an annotated nodule",
-        "65.1 % to 89.5 % (a range, not an interval)",
+        "65.1 % to 89.5 % (range over the fold models, not an interval)",
         "call: nodule, at the operating point “sensitivity 0.95”",
         "indeterminate",
         "at most 10 %",
