@@ -65,7 +65,7 @@ def write_secondary_capture(
         The files, a page each.
 
     Raises:
-        UsageError: no pages, or not RGB of 8 bits; no answers, or about another scan.
+        UsageError: no pages, or not RGB of 8 bits; answers about another scan.
     """
     check_about(answers, source)
     for number, page in enumerate(pages, 1):

@@ -118,15 +118,9 @@ def check_about(answers: Answers, source: SourceSeries) -> None:
     """Refuses answers that are not about this series, as far as that can be told.
 
     Raises:
-        UsageError: nothing was answered, answers of several scans, or the scan's name is the UID of
-            another series.
+        UsageError: answers of several scans, or the scan's name is the UID of another series.
     """
     table = answers.table
-    if table.empty:
-        raise UsageError(
-            f"{source.where}: not one finding was answered; expected at least one; see the "
-            "failures, there is nothing to write"
-        )
     scans = list(table["scan_id"].astype(str).unique()) if "scan_id" in table.columns else []
     if len(scans) > 1:
         raise UsageError(

@@ -59,7 +59,7 @@ def write_encapsulated_pdf(
         The path.
 
     Raises:
-        UsageError: the bytes are no PDF, or too many; no answers, or about another scan.
+        UsageError: the bytes are no PDF, or too many; answers about another scan.
     """
     check_about(answers, source)
     if _MARK not in pdf[:_MARK_WITHIN] or len(pdf) > _MOST_BYTES:

@@ -19,7 +19,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.ct.dicom import series_files
+from nodulenet.ct.dicom import list_series, series_files
 from nodulenet.ct.dicom_file import DicomFile
 from nodulenet.ct.dicom_header import PARSE_ERRORS
 from nodulenet.ct.open import check_path
@@ -122,13 +122,20 @@ def reference_of(
     Args:
         volume: the scan that was answered on.
         path: folder, zip archive or file of the DICOM series.
-        series_uid: which series of several.
+        series_uid: which series of several. Defaults to the only one, or to the one that the scan
+            is named by.
 
     Raises:
         GeometryError: size or place of the voxels differ (however the axes are stored).
         ScanError: the voxels differ, or as :func:`read_source_series`.
         SeriesSelectionError: no series, or several and none chosen.
     """
+    folder = Path(path)
+    check_path(folder)
+    if series_uid is None and (folder.is_dir() or folder.suffix.lower() == ".zip"):
+        # A scan that is named by its series, as LUNA16 does, has chosen already.
+        listed = [series.series_uid for series in list_series(folder)]
+        series_uid = volume.series_uid if volume.series_uid in listed else None
     original = open_ct(path, series_uid=series_uid)
     check_same_scan(volume, original)
     return read_source_series(path, original.series_uid)

@@ -22,7 +22,7 @@ from pydicom.sr.codedict import Code, codes
 from nodulenet import __version__
 from nodulenet.config.meaning import MEANINGS
 from nodulenet.ct.sources import printable
-from nodulenet.errors import DataError, MissingDependencyError
+from nodulenet.errors import DataError, MissingDependencyError, UsageError
 from nodulenet.inference.answers import Answers
 from nodulenet.inference.outputs.dicom_concepts import (
     CALL,
@@ -98,6 +98,11 @@ def write_sr(
             f"{path}: a DICOM Structured Report needs highdicom, which is not installed; "
             "pip install 'nodulenet[dicom-sr]'"
         ) from None
+    if answers.table.empty:
+        raise UsageError(
+            f"{source.where}: not one finding was answered; expected at least one, because a "
+            "report without measurements is none; see the failures"
+        )
     check_about(answers, source)
     _check_points(answers, source)
     frame = source.frame_of_reference_uid

@@ -108,6 +108,32 @@ OUTPUTS: dict[str, OutputFormat] = {
             "write_sheet",
             needs=("points", "scan"),
         ),
+        OutputFormat(
+            "dicom-sr",
+            "structured report for the archive",
+            ("report-sr.dcm",),
+            "dicom_formats",
+            "write_dicom_sr",
+            needs=("points", "scan", "dicom"),
+            package="highdicom",
+            extra="dicom-sr",
+        ),
+        OutputFormat(
+            "dicom-capture",
+            "finding sheet as images for the archive",
+            ("finding-sheet-page_001.dcm",),
+            "dicom_formats",
+            "write_dicom_capture",
+            needs=("points", "scan", "dicom"),
+        ),
+        OutputFormat(
+            "dicom-pdf",
+            "finding sheet as PDF for the archive",
+            ("finding-sheet-pdf.dcm",),
+            "dicom_formats",
+            "write_dicom_pdf",
+            needs=("points", "scan", "dicom"),
+        ),
     )
 }
 """All formats, by name."""

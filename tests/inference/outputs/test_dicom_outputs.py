@@ -27,10 +27,11 @@ from nodulenet.errors import (
     GeometryError,
     MissingDependencyError,
     ScanError,
+    SeriesSelectionError,
     UsageError,
 )
 from nodulenet.inference.answers import Answers, OperatingPoint
-from nodulenet.inference.outputs import dicom_concepts
+from nodulenet.inference.outputs import Sources, chosen_formats, dicom_concepts, write_outputs
 from nodulenet.inference.outputs.dicom_capture import (
     band_rows,
     with_band,
@@ -458,8 +459,6 @@ def test_answers_about_something_else_are_refused(tmp_path, source):
     ):
         with pytest.raises(error, match=message):
             write_sr(answers(table=changed), source, tmp_path / "sr.dcm")
-    with pytest.raises(UsageError, match="not one finding"):
-        write_secondary_capture(answers(table=table.iloc[:0]), source, [], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -489,6 +488,43 @@ def test_source_in_an_archive_or_named_by_one_file(folder, source, tmp_path, for
         read_source_series(folder, "1.2.3")
     with pytest.raises(ScanError, match="does not exist"):
         read_source_series(tmp_path / "missing", SERIES)
+
+
+def test_formats_of_the_list(tmp_path, folder):
+    formats = chosen_formats("dicom-sr,dicom-capture,dicom-pdf")
+    sources = Sources(volume=open_ct(folder), dicom=folder)
+    written = write_outputs(answers(), tmp_path, formats, sources)
+    names = [file.name for file in written.files]
+    assert (names[0], names[-1]) == ("report-sr.dcm", "finding-sheet-pdf.dcm")
+    assert names[1:-1] == [f"finding-sheet-page_{n:03d}.dcm" for n in range(1, len(names) - 1)]
+    made = [pydicom.dcmread(file) for file in written.files]
+    page, document = made[1], made[-1]
+    # As many pages as the PDF has, which counts them in plain text.
+    counted = re.search(rb"/Type /Pages[^>]*/Count (\d+)", document.EncapsulatedDocument)
+    assert int(counted[1]) == len(names) - 2
+    assert {m.StudyInstanceUID for m in made} == {STUDY}
+    assert page.pixel_array[-1].mean() > 200  # the margin of a white page
+    assert document.EncapsulatedDocument.startswith(b"%PDF-")
+    # The sheet's PDF holds no date, so that it is the same instance when it is made again.
+    again = write_outputs(answers(), tmp_path / "again", formats[2:], sources).files[0]
+    assert pydicom.dcmread(again).SOPInstanceUID == document.SOPInstanceUID
+    nothing = answers(table=answers().table.iloc[:0])
+    none = write_outputs(nothing, tmp_path / "none", formats[:1], sources)
+    assert (none.files, len(none.notes)) == ((), 1)
+
+
+def test_format_for_a_converted_scan_finds_its_series(tmp_path, folder, nifti):
+    both = tmp_path / "both"
+    shutil.copytree(folder, both / "a")
+    ct["write_ct"](both / "b", change=lambda ds, _: setattr(ds, "SeriesInstanceUID", "1.2.9"))
+    scan = nifti("RAS")
+    formats = chosen_formats("dicom-sr")
+    with pytest.raises(SeriesSelectionError, match="holds 2 CT series"):
+        write_outputs(answers(), tmp_path, formats, Sources(volume=scan, dicom=both))
+    named = open_ct(scan.source, series_uid=SERIES)
+    (report,) = write_outputs(answers(), tmp_path, formats, Sources(volume=named, dicom=both)).files
+    (study,) = pydicom.dcmread(report).CurrentRequestedProcedureEvidenceSequence
+    assert study.ReferencedSeriesSequence[0].SeriesInstanceUID == SERIES
 
 
 def test_pages_and_pdf_are_checked(tmp_path, source, page):
