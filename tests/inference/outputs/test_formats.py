@@ -231,8 +231,12 @@ def test_no_answer_at_all_still_gives_valid_files(
     failures = [{"what": "finding a", "error": "lies outside"}]
     answers = make_answers(1, failures=failures)
     answers = replace(answers, table=answers.table.iloc[:0])
-    formats = [entry for entry in OUTPUTS.values() if "dicom" not in entry.needs]
-    write_outputs(answers, tmp_path, formats, Sources(volume=scan))
+    formats = tuple(entry for entry in OUTPUTS.values() if "dicom" not in entry.needs)
+    files = write_outputs(answers, tmp_path, formats, Sources(volume=scan)).files
+    # The list says of every format what it writes, and nothing else is left behind.
+    listed = [name for entry in formats for name in entry.files]
+    assert [file.name for file in files] == listed
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(listed)
     assert json.loads((tmp_path / "answers.json").read_text())["answers"] == []
     markups = json.loads((tmp_path / "findings.mrk.json").read_text())["markups"][0]
     assert (markups["controlPoints"], markups["measurements"]) == ([], [])
