@@ -82,6 +82,32 @@ def open_dicom_folder(
     return _open_collection(folder, _files_below(folder), series_uid, irregular)
 
 
+def series_files(path: str | os.PathLike[str], series_uid: str) -> tuple[DicomFile, ...]:
+    """The files of a CT series that was opened, without localizers.
+
+    Args:
+        path: the folder, zip archive or file that it was opened from.
+        series_uid: ``CTVolume.series_uid``.
+
+    Returns:
+        By instance number, then by name; one of a multi-frame series. None where there is no such
+        series.
+
+    Raises:
+        ScanError: no files, or a damaged one.
+    """
+    scan = Path(path)
+    if scan.is_dir():
+        opened = _files_below(scan)
+    elif scan.suffix.lower() == ".zip":
+        opened = opened_members(scan)
+    else:
+        opened = opened_files(sorted(p for p in scan.parent.iterdir() if p.is_file()))
+    headers = _ct_series(_read_files(opened)[0]).get(series_uid, [])
+    ordered = sorted(headers, key=lambda h: (h.instance_number or 0, h.name))
+    return tuple(dict.fromkeys(header.file for header in ordered))
+
+
 def open_dicom_zip(
     path: Path, series_uid: str | None = None, *, irregular: Irregular = "refuse"
 ) -> CTVolume:

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from nodulenet.plots.montage import montage_figure
     from nodulenet.plots.planes import planes_figure
     from nodulenet.plots.precision_recall import precision_recall_figure
-    from nodulenet.plots.render import figure_svg, save_figure, save_png
+    from nodulenet.plots.render import (
+        figure_pixels,
+        figure_svg,
+        save_figure,
+        save_pdf,
+        save_png,
+    )
     from nodulenet.plots.roc import OperatingMark, roc_figure
 
 _HOMES = {
@@ -30,6 +36,7 @@ _HOMES = {
     "augmentation_figure": "augmentation",
     "calibration_figure": "calibration",
     "difference_figure": "difference",
+    "figure_pixels": "render",
     "figure_svg": "render",
     "forest_figure": "forest",
     "froc_figure": "froc",
@@ -41,6 +48,7 @@ _HOMES = {
     "recalibration_figure": "calibration",
     "roc_figure": "roc",
     "save_figure": "render",
+    "save_pdf": "render",
     "save_png": "render",
     "score_distribution_figure": "calibration",
 }
@@ -50,6 +58,7 @@ __all__ = [
     "augmentation_figure",
     "calibration_figure",
     "difference_figure",
+    "figure_pixels",
     "figure_svg",
     "forest_figure",
     "froc_figure",
@@ -61,6 +70,7 @@ __all__ = [
     "recalibration_figure",
     "roc_figure",
     "save_figure",
+    "save_pdf",
     "save_png",
     "score_distribution_figure",
 ]

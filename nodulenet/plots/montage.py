@@ -159,6 +159,7 @@ def add_saliency(
     *,
     aspect: float | None = None,
     extent: tuple[float, float, float, float] | None = None,
+    interpolation: str = "nearest",
 ) -> None:
     """Lays a map of -1..1 over a picture: the stronger, the less transparent.
 
@@ -167,10 +168,12 @@ def add_saliency(
         saliency: Shape (rows, columns) of the picture; beyond -1 and 1 it is cut off.
         aspect: As of the picture. Defaults to that of the axes.
         extent: As of the picture. Defaults to pixels.
+        interpolation: As of the picture. Defaults to "nearest".
     """
     colours = saliency_rgba(saliency)
     kept = ax.get_aspect() if aspect is None else aspect
-    ax.imshow(colours, aspect=kept, extent=extent, interpolation="nearest").set_gid("saliency")
+    image = ax.imshow(colours, aspect=kept, extent=extent, interpolation=interpolation)
+    image.set_gid("saliency")
 
 
 def _spacings(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -16,12 +17,24 @@ from nodulenet.plots.style import FONT_SIZE, INK, MUTED, literal
 
 PLANES = ("axial", "coronal", "sagittal")
 
+PLANE_LETTERS = {
+    "axial": ("R", "L", "A", "P"),
+    "coronal": ("R", "L", "S", "I"),
+    "sagittal": ("A", "P", "S", "I"),
+}
+"""What lies on the left, right, upper and lower side: the patient's right, left, anterior, ..."""
+
+_SIDES = (("x", "y"), ("x", "z"), ("y", "z"))
+"""Axes across and down."""
+
 _MARK = "#e69f00"
 _MARK_SHARE = 0.1
 """Length of the marks at the borders that point to the centre, of half the plane's side."""
 
 _LETTER_PLACES = ((0.08, 0.5), (0.92, 0.5), (0.5, 0.92), (0.5, 0.08))
 """Left, right, top and bottom, in shares of the plane."""
+
+_PLACES_BESIDE = ((0.05, 0.545), (0.95, 0.545), (0.545, 0.95), (0.545, 0.05))
 
 
 def planes_figure(
@@ -64,46 +77,81 @@ def planes_figure(
     overlays: tuple[npt.NDArray[np.floating] | None, ...] = (None, None, None)
     if saliency is not None:
         overlays = middle_planes(saliency)
-    sides = (
-        ("x", "y", ("R", "L", "A", "P")),
-        ("x", "z", ("R", "L", "S", "I")),
-        ("y", "z", ("A", "P", "S", "I")),
-    )
     figure = Figure(figsize=(8.0, 3.1), layout="constrained")
     figure.patch.set_alpha(0.0)
     if title:
         figure.suptitle(literal(title), fontsize=FONT_SIZE + 1, color=INK)
-    for ax, name, plane, overlay, (across, down, letters) in zip(
-        figure.subplots(1, 3), PLANES, middle_planes(hu), overlays, sides, strict=True
+    for ax, name, plane, overlay, (across, down) in zip(
+        figure.subplots(1, 3), PLANES, middle_planes(hu), overlays, _SIDES, strict=True
     ):
+        letters = PLANE_LETTERS[name]
         half_x = size[across] * spacing[across] / 2
         half_y = size[down] * spacing[down] / 2
         # y rises to the back, which is down; z rises to the head, which is up.
         bottom, top = (half_y, -half_y) if down == "y" else (-half_y, half_y)
         extent = (-half_x, half_x, bottom, top)
-        ax.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
-        if overlay is not None:
-            add_saliency(ax, overlay, extent=extent)
-        for start, stop in ((-1.0, -1.0 + _MARK_SHARE), (1.0 - _MARK_SHARE, 1.0)):
-            ax.plot((start * half_x, stop * half_x), (0, 0), color=_MARK, linewidth=1.2)
-            ax.plot((0, 0), (start * half_y, stop * half_y), color=_MARK, linewidth=1.2)
-        for (x, y), letter in zip(_LETTER_PLACES, letters, strict=True):
-            ax.text(
-                x,
-                y,
-                letter,
-                transform=ax.transAxes,
-                ha="center",
-                va="center",
-                fontsize=FONT_SIZE,
-                color="white",
-                path_effects=[withStroke(linewidth=1.5, foreground="black")],
-            )
-        add_scale_bar(ax, 2 * half_x)
+        draw_plane(
+            ax,
+            plane,
+            extent=extent,
+            limits=(low, high),
+            letters=letters,
+            free_mm=((1.0 - _MARK_SHARE) * half_x, (1.0 - _MARK_SHARE) * half_y),
+            saliency=overlay,
+        )
         ax.set_title(name, fontsize=FONT_SIZE, color=INK)
         ax.set_xlabel("mm", fontsize=FONT_SIZE - 1, color=MUTED)
         ax.tick_params(labelsize=FONT_SIZE - 1, colors=MUTED, width=0.6, length=2)
     return figure
+
+
+def draw_plane(
+    ax: Axes,
+    image: npt.NDArray[np.floating] | npt.NDArray[np.integer],
+    *,
+    extent: tuple[float, float, float, float],
+    limits: tuple[float, float],
+    letters: tuple[str, str, str, str],
+    free_mm: tuple[float, float],
+    saliency: npt.NDArray[np.floating] | None = None,
+    interpolation: str = "nearest",
+) -> None:
+    """One plane in grey, with lines that lead to its centre, letters of the sides, a scale bar.
+
+    Args:
+        ax: where to draw.
+        image: (rows, columns), the first row on top.
+        extent: left, right, bottom and top in mm from the centre.
+        limits: values that are black and white.
+        letters: of the left, right, upper and lower side.
+        free_mm: half width and half height about the centre that the lines leave free.
+        saliency: of the image's shape, -1..1. Defaults to none.
+        interpolation: of Matplotlib; "none" keeps the pixels in a PDF. Defaults to "nearest".
+    """
+    low, high = limits
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation=interpolation)
+    if saliency is not None:
+        add_saliency(ax, saliency, extent=extent, interpolation=interpolation)
+    left, right, bottom, top = extent
+    half_x, half_y = abs(right - left) / 2, abs(top - bottom) / 2
+    for side in (-1.0, 1.0):
+        ax.plot((side * half_x, side * free_mm[0]), (0, 0), color=_MARK, linewidth=1.2)
+        ax.plot((0, 0), (side * half_y, side * free_mm[1]), color=_MARK, linewidth=1.2)
+    # Beside a line where there is one.
+    places = _PLACES_BESIDE if free_mm[0] < 0.8 * half_x else _LETTER_PLACES
+    for (x, y), letter in zip(places, letters, strict=True):
+        ax.text(
+            x,
+            y,
+            letter,
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            fontsize=FONT_SIZE,
+            color="white",
+            path_effects=[withStroke(linewidth=1.5, foreground="black")],
+        )
+    add_scale_bar(ax, 2 * half_x)
 
 
 def middle_planes(

@@ -19,6 +19,7 @@ from nodulenet.atomic import write_text
 from nodulenet.evaluation.kinds import WORDS, is_baseline
 from nodulenet.evaluation.sides import crossing_patients
 from nodulenet.evaluation.table import outer_rows
+from nodulenet.plots.page import PAGE_COLOURS, PAPER_COLOURS
 from nodulenet.report import format as formats
 from nodulenet.report.content import ReportContent
 from nodulenet.report.figures import FigureBook
@@ -120,7 +121,10 @@ def _environment() -> Environment:
         with_level=formats.with_level,
         verdict=formats.verdict,
     )
-    environment.globals["style"] = Markup(environment.get_template("report.css.j2").render())
+    style = environment.get_template("report.css.j2").render(
+        page_colours=Markup(PAGE_COLOURS), paper_colours=Markup(PAPER_COLOURS)
+    )
+    environment.globals["style"] = Markup(style)
     script = environment.get_template("report.js.j2").render()
     # The page's policy lets this very text run and no other.
     digest = hashlib.sha256(script.encode()).digest()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from nodulenet.ct.windows import apply_window
 from nodulenet.plots.montage import saliency_rgba, scale_bar_mm
+from nodulenet.plots.png import png_data_uri
 from nodulenet.report.content import GalleryItem, Plane
 from nodulenet.report.format import number
 
@@ -82,8 +80,10 @@ def _view(plane: Plane, called: str, *, named: bool) -> View:
     where = f"{plane.name} plane, " if named else ""
     return View(
         name=plane.name if named else "",
-        source=_png(_bytes(apply_window(plane.image_hu, "lung"))),
-        overlay="" if plane.saliency is None else _png(_bytes(saliency_rgba(plane.saliency))),
+        source=png_data_uri(_bytes(apply_window(plane.image_hu, "lung")), largest=_PNG_SIDE),
+        overlay=""
+        if plane.saliency is None
+        else png_data_uri(_bytes(saliency_rgba(plane.saliency)), largest=_PNG_SIDE),
         alt=f"CT patch, {where}lung window, {across_mm:.0f} mm wide: {called}"
         + ("; with a saliency map" if plane.saliency is not None else ""),
         aspect=f"{across_mm:.4g} / {down_mm:.4g}",
@@ -94,11 +94,3 @@ def _view(plane: Plane, called: str, *, named: bool) -> View:
 
 def _bytes(shares: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     return np.round(255 * shares).astype(np.uint8)
-
-
-def _png(pixels: npt.NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((_PNG_SIDE, _PNG_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from nodulenet.errors import UsageError
 from nodulenet.evaluation.calibration import reliability_bins
@@ -18,6 +19,7 @@ from nodulenet.evaluation.froc import FP_RATES
 from nodulenet.evaluation.roc import roc_curve
 from nodulenet.plots import (
     calibration_figure,
+    figure_pixels,
     figure_svg,
     froc_figure,
     interval_figure,
@@ -26,6 +28,7 @@ from nodulenet.plots import (
     planes_figure,
     roc_figure,
     save_figure,
+    save_pdf,
     save_png,
     score_distribution_figure,
 )
@@ -213,3 +216,30 @@ def test_pyplot_is_never_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_pdf_has_a_page_a_figure_and_its_letters_and_no_date(tmp_path: Path) -> None:
+    figures = [Figure(figsize=(2, 1)), Figure(figsize=(1, 2))]
+    for figure in figures:
+        figure.text(0.1, 0.5, "page")
+    paths = [save_pdf(figures, tmp_path / name, title="a title") for name in ("a.pdf", "b.pdf")]
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
+    assert first.count(b"/Type /Page ") == 2
+    assert b"(a title)" in first
+    assert b"CreationDate" not in first
+    assert b"/TrueType" in first or b"/CIDFontType2" in first  # letters, not drawings of them
+    with pytest.raises(UsageError, match="no figure"):
+        save_pdf([], tmp_path / "c.pdf")
+    with pytest.raises(UsageError, match=r"ending in \.pdf"):
+        save_pdf(figures, tmp_path / "c.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "b.pdf"]
+
+
+def test_pixels_are_those_of_the_png_on_white(tmp_path: Path) -> None:
+    figure = planes_figure(np.zeros((4, 4, 4)), (1.0, 1.0, 1.0))
+    pixels = figure_pixels(figure)
+    with Image.open(save_png(figure, tmp_path / "a.png")) as png:
+        np.testing.assert_array_equal(pixels, np.asarray(png.convert("RGB")))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert figure.patch.get_alpha() == 0.0  # as before

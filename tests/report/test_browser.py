@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,10 @@ import pytest
 
 from nodulenet.report import ReportContent, write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SIZES = """() => [...document.querySelectorAll("figure svg, figure img")].map(e => {
     const box = e.getBoundingClientRect();
     return [e.getAttribute("aria-label") || e.alt, box.width, box.height];
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    named = os.environ.get("NODULENET_CHROMIUM")
-    path = named or next((p for p in map(shutil.which, BROWSERS) if p), None)
-    if path is None:
-        pytest.skip(f"no Chromium (looked for {', '.join(BROWSERS)} and $NODULENET_CHROMIUM)")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        # The page is our own file; containers often cannot give the browser its sandbox.
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
