@@ -11,22 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import ValidationError
 
-from nodulenet.config.meaning import MEANINGS
-from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import ArchiveColumns, PatchArchiveSource
-from nodulenet.ct import CTVolume, extract_patches, open_ct
-from nodulenet.ct.outside import require_inside
-from nodulenet.errors import DataError, NoduleNetError, UsageError
-from nodulenet.evaluation.prevalence import rebased
+from nodulenet.ct import CTVolume, open_ct
+from nodulenet.errors import DataError, UsageError
 from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS
-from nodulenet.inference.answering import Answering, Chosen, chosen_answering
-from nodulenet.inference.answers import ANSWER_COLUMNS, INDETERMINATE, Answers
+from nodulenet.inference.answering import Answering, chosen_answering
+from nodulenet.inference.answers import ANSWER_COLUMNS, Answers
 from nodulenet.inference.bundle import Bundle
-from nodulenet.inference.bundled_model import BundledModel, stack_covariates
-from nodulenet.inference.doubts import finding_warnings
 from nodulenet.patches.archive import has_array, read_patch_archive
-from nodulenet.patches.values import Values
 
 _PLACE_FIELDS = ("offset", "nz", "ny", "nx")
 
@@ -66,105 +59,14 @@ def classify(
     opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     chosen = opened.model(model)
     how = chosen_answering(opened, chosen, answering or Answering())
-    if opened.values.kind != "hu":
-        raise DataError(
-            f"{opened.path}: was trained on plain intensities, not on HU, so it cannot answer for "
-            f"a CT scan; use it with --patches"
-        )
+    refuse_plain_intensities(opened)
     volume = scan if isinstance(scan, CTVolume) else open_ct(scan, series_uid=series_uid)
-    volume.require_hu()
     points = np.asarray(points_lps_mm, dtype=np.float64).reshape(-1, 3)
-    ids = (
+    names = (
         list(finding_ids) if finding_ids is not None else [f"point-{i}" for i in range(len(points))]
     )
-    kept, failures = _inside(volume, points, ids)
-    known = pd.DataFrame(index=range(len(points))) if findings is None else findings
-    known = known.reset_index(drop=True).iloc[kept].reset_index(drop=True)
-    table = pd.DataFrame(
-        {
-            "finding_id": [ids[i] for i in kept],
-            "scan_id": volume.series_uid,
-            "x_lps_mm": points[kept, 0],
-            "y_lps_mm": points[kept, 1],
-            "z_lps_mm": points[kept, 2],
-        }
-    )
-    own = [c for c in known.columns if c not in (*table.columns, *ANSWER_COLUMNS)]
-    table = pd.concat([table, known[own]], axis=1)
-    stored = cut_patches(volume, points[kept], opened.spec)
-    table, missing = _with_covariates(chosen, table)
-    stored = stored[table.index]
-    answered = _answer(opened, chosen, how, stored, table.reset_index(drop=True), _geometry(volume))
-    warnings = (*volume.warnings, *_warnings(chosen, opened, how))
-    return _answers(answered, [*failures, *missing], opened, chosen, how, warnings)
-
-
-def cut_patches(
-    volume: CTVolume, points_lps_mm: npt.NDArray[np.float64], spec: PatchSpec
-) -> npt.NDArray[np.int16]:
-    """Patches as training's preparation cuts them, without MONAI: int16 (n, *spec.stored_shape).
-
-    Raises:
-        PointOutsideScanError: a point lies outside the scan.
-    """
-    if not len(points_lps_mm):
-        return np.empty((0, *spec.stored_shape), dtype=np.int16)
-    patches = extract_patches(
-        volume,
-        points_lps_mm,
-        spec.stored_size,
-        spec.spacing_xyz_mm,
-        form=spec.form,
-        interpolation=spec.interpolation,
-        outside_hu=spec.outside_hu,
-    )
-    return Values().to_stored(patches).reshape(len(patches), *spec.stored_shape)
-
-
-def _inside(
-    volume: CTVolume, points: npt.NDArray[np.float64], ids: Sequence[str]
-) -> tuple[list[int], list[dict[str, str]]]:
-    """Which points lie in the scan, and the failures of the others."""
-    kept, failures = [], []
-    for number, point in enumerate(points):
-        try:
-            require_inside(volume, point)
-        except NoduleNetError as error:
-            failures.append({"what": f"finding {ids[number]}", "error": str(error)})
-        else:
-            kept.append(number)
-    return kept, failures
-
-
-def _with_covariates(
-    model: BundledModel, table: pd.DataFrame
-) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """The rows that a stack can answer for, and the failures of those that lack a covariate."""
-    if model.stack is None or table.empty:
-        return table, []
-    lacking = pd.Series("", index=table.index)
-    for column in model.stack.columns:
-        if column.column not in table.columns:
-            # Nobody has it: one error for all.
-            stack_covariates(model, table, len(table))
-        elif column.missing == "refuse":
-            empty = table[column.column].isna() & (lacking == "")
-            lacking = lacking.mask(empty, column.column)
-    failures = [
-        {
-            "what": f"finding {name}",
-            "error": f"has no {column}, which {model.key} needs; give it, or ask {model.network}",
-        }
-        for name, column in zip(table["finding_id"], lacking, strict=True)
-        if column
-    ]
-    return table[lacking == ""], failures
-
-
-def _geometry(volume: CTVolume) -> dict[str, float]:
-    """What the envelope asks of a scan, along the patient's axes."""
-    along = np.abs(volume.direction) @ np.asarray(volume.spacing_mm)
-    return {"spacing_x_mm": float(along[0]), "slice_spacing_mm": float(along[2])}
+    cut = cut_scan(volume, points, names, findings, opened.spec, chosen)
+    return answer_cuts(opened, chosen, how, [cut])[0]
 
 
 def classify_patches(
@@ -222,11 +124,21 @@ def classify_patches(
     rows = read.findings.table.drop(columns=[*POINT_COLUMNS, "label"])
     rows = rows.drop(columns=[c for c in ANSWER_COLUMNS if c in rows.columns])
     stored = np.stack(patches) if patches else np.empty((0, *opened.spec.stored_shape), np.int16)
-    rows, missing = _with_covariates(chosen, rows.reset_index(drop=True))
-    stored = stored[rows.index]
-    answered = _answer(opened, chosen, how, stored, rows.reset_index(drop=True), {})
-    warnings = _warnings(chosen, opened, how)
-    return _answers(answered, missing, opened, chosen, how, warnings)
+    cut = cut_of_patches(stored, rows.reset_index(drop=True), chosen)
+    return answer_cuts(opened, chosen, how, [cut])[0]
+
+
+def refuse_plain_intensities(bundle: Bundle) -> None:
+    """Refuses a bundle that cannot answer for a CT scan.
+
+    Raises:
+        DataError: it was trained on plain intensities.
+    """
+    if bundle.values.kind != "hu":
+        raise DataError(
+            f"{bundle.path}: was trained on plain intensities, not on HU, so it cannot answer for "
+            f"a CT scan; use it with --patches"
+        )
 
 
 def _source_of(
@@ -273,93 +185,3 @@ def _trained_array(archive: Path, bundle: Bundle) -> str | None:
     """Training's array name, where the archive has an array of that name."""
     name = bundle.training.get("array")
     return name if name and archive.suffix == ".npz" and has_array(archive, name) else None
-
-
-def _answers(
-    table: pd.DataFrame,
-    failures: list[dict[str, str]],
-    bundle: Bundle,
-    model: BundledModel,
-    how: Chosen,
-    warnings: tuple[str, ...],
-) -> Answers:
-    return Answers(
-        table=table,
-        failures=failures,
-        meaning=bundle.meaning,
-        prevalence=bundle.prevalence if how.prevalence is None else how.prevalence,
-        model=model.key,
-        label_meaning=bundle.label_meaning,
-        class_names=MEANINGS[bundle.label_meaning].class_names,
-        bundle={
-            "name": bundle.name,
-            "hash": bundle.hash,
-            "training_prevalence": bundle.prevalence,
-            **bundle.facts,
-        },
-        operating_point=how.operating_point,
-        miss_rate=how.conformal.miss_rate if how.conformal else None,
-        warnings=warnings,
-    )
-
-
-def _warnings(model: BundledModel, bundle: Bundle, how: Chosen) -> tuple[str, ...]:
-    if model.calibration is None:
-        return (
-            f"{model.key} of {bundle.path} is not calibrated: its out-of-fold predictions do not "
-            f"rise with the label, so its answers mean nothing",
-        )
-    if how.prevalence is not None:
-        return (
-            f"probabilities are re-based from the training's prevalence of "
-            f"{bundle.prevalence:.3g} to {how.prevalence:.3g}, as if nothing else differed",
-        )
-    return ()
-
-
-def _answer(
-    bundle: Bundle,
-    model: BundledModel,
-    how: Chosen,
-    stored: npt.NDArray[np.int16],
-    table: pd.DataFrame,
-    geometry: Mapping[str, float],
-) -> pd.DataFrame:
-    """The rows with their answers; ``geometry`` is what is known of all of them."""
-    raw = bundle.ask(stored, model.key, findings=table)
-    mean = raw.by_fold.mean(axis=0)
-
-    def calibrated(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return model.calibration.apply(probability) if model.calibration else probability
-
-    def based(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if how.prevalence is None:
-            return probability
-        return rebased(probability, trained=bundle.prevalence, wanted=how.prevalence)
-
-    probability = calibrated(mean)
-    # One model has no range; one of no width would look like certainty.
-    low, high = (
-        (raw.by_fold.min(axis=0), raw.by_fold.max(axis=0))
-        if len(raw.by_fold) > 1
-        else np.full((2, len(stored)), np.nan)
-    )
-    answered = table.assign(
-        probability=based(probability),
-        probability_raw=mean,
-        fold_low=based(calibrated(low)),
-        fold_high=based(calibrated(high)),
-    )
-    names = MEANINGS[bundle.label_meaning].class_names
-    if how.operating_point is not None:
-        # A threshold belongs to the training's scale, whatever prevalence is shown.
-        above = probability >= how.operating_point.threshold
-        answered["call"] = np.where(above, names[1], names[0]).astype(object)
-    if how.conformal is not None:
-        negative, positive = how.conformal.sets(mean)
-        answered["conformal"] = np.select(
-            [negative & positive, positive], [INDETERMINATE, names[1]], names[0]
-        ).astype(object)
-    known = table.assign(**{k: v for k, v in geometry.items() if k not in table.columns})
-    said = finding_warnings(bundle, model, stored, known, raw.strangeness)
-    return answered.assign(warnings=["; ".join(texts) for texts in said])
