@@ -16,9 +16,11 @@ from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, UsageError
 from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS
+from nodulenet.inference.answer import answer_cuts
 from nodulenet.inference.answering import Answering, chosen_answering
 from nodulenet.inference.answers import ANSWER_COLUMNS, Answers
 from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.cutting import cut_of_patches, cut_scan
 from nodulenet.patches.archive import has_array, read_patch_archive
 
 _PLACE_FIELDS = ("offset", "nz", "ny", "nx")

@@ -58,10 +58,10 @@ def _of_values(patch: npt.NDArray[np.int16], label_meaning: str) -> list[str]:
     middle = patch[tuple(slice(n // 4, n - n // 4) if n > 4 else slice(None) for n in patch.shape)]
     air = float((middle < AIR_HU).mean())
     if air > MOSTLY_AIR:
-        return [f"{air:.0%} of the middle of the patch is air; check the point"]
+        return [f"{air:.0%} of the middle of the patch is air: check the point"]
     if label_meaning != "candidate" and float((middle > TISSUE_HU).mean()) < LITTLE_TISSUE:
         return [
-            "nothing at the point is as dense as a nodule; the models judge nodules and do not "
+            "nothing at the point is as dense as a nodule: the models judge nodules and do not "
             "know whether there is one"
         ]
     return []

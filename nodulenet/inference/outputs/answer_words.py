@@ -24,9 +24,9 @@ def probability_text(value: float) -> str:
     return "over 99.9 %" if value > 0.999 else f"{100 * value:.1f} %"
 
 
-def share_text(value: float) -> str:
+def share_text(value: float | None) -> str:
     """``81.3 %``; a share that was counted may be 0 % or 100 %."""
-    return f"{100 * value:.1f} %" if math.isfinite(value) else UNKNOWN
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
 def between_text(row: dict[str, Any]) -> str:

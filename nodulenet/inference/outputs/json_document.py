@@ -18,14 +18,16 @@ FILE = "answers.json"
 def json_text(answers: Answers) -> str:
     """An indented JSON document; what is not known is null.
 
-    Keys: ``meaning``, ``training_prevalence``, ``model``, ``use``, ``answers`` (one object a
-    finding, full precision), ``failures``, ``warnings``, then ``label_meaning``, ``class_names``
-    (negative, positive), ``bundle``, ``operating_point`` and ``miss_rate``.
+    Keys: ``meaning``, ``prevalence`` (that the probabilities hold for), ``training_prevalence``,
+    ``model``, ``use``, ``answers`` (one object a finding, full precision), ``failures``,
+    ``warnings``, then ``label_meaning``, ``class_names`` (negative, positive), ``bundle``,
+    ``operating_point`` and ``miss_rate``.
     """
     point = answers.operating_point
     content: dict[str, Any] = {
         "meaning": answers.meaning,
-        "training_prevalence": answers.prevalence,
+        "prevalence": answers.prevalence,
+        "training_prevalence": answers.bundle.get("training_prevalence", answers.prevalence),
         "model": answers.model,
         "use": "research use only",
         "answers": json.loads(answers.table.to_json(orient="records", double_precision=15)),

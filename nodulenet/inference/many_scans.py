@@ -1,0 +1,343 @@
+"""Answers for many scans: read in parallel, asked together, written a folder a scan, continued.
+
+The unit is a scan. Its folder has ``done.json`` once it is whole, so what was finished is not
+asked again; one scan that fails is listed, the rest go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nodulenet import __version__
+from nodulenet.atomic import atomic_path, write_json
+from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.config.schema import PointsSource
+from nodulenet.cpus import usable_cpus
+from nodulenet.ct import open_ct
+from nodulenet.errors import DataError, NoduleNetError, UsageError
+from nodulenet.findings.own_scans import read_own_scans
+from nodulenet.findings.table import POINT_COLUMNS, Findings
+from nodulenet.inference.answer import answer_cuts
+from nodulenet.inference.answering import Answering, chosen_answering
+from nodulenet.inference.answers import Answers
+from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.bundled_model import BundledModel
+from nodulenet.inference.classify import refuse_plain_intensities
+from nodulenet.inference.cutting import CutScan, cut_scan
+from nodulenet.inference.outputs.formats import OutputFormat, refuse_unfit, write_outputs
+from nodulenet.inference.outputs.sources import Sources
+from nodulenet.patches.one_scan import failure, scan_errors, scan_failure, source_state
+from nodulenet.patches.workers import Cluster, InPlace, Processes, Workers
+from nodulenet.progress import Progress, Silent
+
+DONE, TABLE, FAILURES, FACTS = "done.json", "answers.csv", "failures.csv", "classify.json"
+SCANS = Path("scans")
+BATCH = 64
+"""Patches that are asked about together, at least, where there are so many."""
+# Below this many scans, starting processes takes longer than reading them.
+_PROCESSES_PAY = 8
+_WORKER_MODULES = (
+    "nodulenet.inference.many_scans",
+    *(f"nodulenet.ct.{name}" for name in ("dicom", "metaimage", "nifti", "nrrd")),
+)
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True)
+class ManyAnswers:
+    """What became of many scans.
+
+    Attributes:
+        table: the answers of all of them.
+        failures: ``{"what", "error", "cause"}`` of scans and findings without one.
+        warnings: of scans and models, each once.
+        made, reused: scans that were answered now, and before.
+    """
+
+    table: pd.DataFrame
+    failures: list[dict[str, str]]
+    warnings: list[str]
+    made: int
+    reused: int
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One scan and its points, as a worker is told of it."""
+
+    name: str
+    path: Path
+    series_uid: str | None
+    irregular: Literal["refuse", "resample"]
+    finding_ids: tuple[str, ...]
+    points_lps_mm: npt.NDArray[np.float64]
+    known: pd.DataFrame
+
+
+def classify_scans(
+    source: PointsSource,
+    bundle: Bundle | str | Path,
+    out: str | Path,
+    *,
+    formats: Sequence[OutputFormat] = (),
+    model: str | None = None,
+    answering: Answering | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> ManyAnswers:
+    """Answers for the points of many scans, written as they come.
+
+    Args:
+        source: scans (a folder, or a table of :mod:`nodulenet.findings.scan_table`) and points, as
+            training reads them.
+        bundle: a run or bundle, or an opened one.
+        out: folder of the results; what is there of the same question is kept.
+        formats: what to write of each scan besides the table. Defaults to nothing.
+        model: which of the bundle's models. Defaults to the first.
+        answering: which threshold, miss rate and prevalence. Defaults to the bundle's own.
+        jobs: processes that read scans. Defaults to one a usable CPU, or to this one for few scans.
+        scheduler: address of a Dask scheduler whose workers read scans instead; they must see them
+            under the same absolute paths. Defaults to this machine.
+        progress: told of every scan. Defaults to nobody.
+
+    Raises:
+        DataError: the scans or points cannot be read at all, or not one scan could be answered.
+        UsageError: a format that cannot be written, or ``jobs`` and ``scheduler`` both.
+        OSError: the disk is full.
+    """
+    progress = progress or Silent()
+    opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+    chosen = opened.model(model)
+    how = chosen_answering(opened, chosen, answering or Answering())
+    refuse_plain_intensities(opened)
+    refuse_unfit(formats, points=True, scan=True, dicom=True)
+    findings = read_own_scans(source)
+    for note in findings.notes:
+        progress.say(f"note: {note}")
+    folder = Path(out)
+    units, failures = _units(findings, source)
+    failures = [*findings.failures, *failures]
+    question = _question(opened, chosen, answering or Answering(), formats)
+    todo = [u for u in units if not _is_done(folder, u, question)]
+    workers = _workers(jobs, scheduler, len(todo), progress)
+    work = partial(_cut, spec=opened.spec, model=chosen)
+    with (
+        progress.task("classify", len(todo), "scans") as task,
+        closing(workers.map(work, [_absolute(u) for u in todo])) as outcomes,
+    ):
+        for batch in _batches(outcomes, failures, task):
+            try:
+                answers = answer_cuts(opened, chosen, how, [cut for _, cut in batch])
+            except NoduleNetError as error:
+                failures += [scan_failure(u.name, len(u.finding_ids), error) for u, _ in batch]
+                continue
+            for (unit, _), one in zip(batch, answers, strict=True):
+                failures += _write(folder, unit, one, formats, question)
+    results = [r for u in units if (r := _read(folder, u, question)) is not None]
+    if not results and failures:
+        raise DataError(f"{folder}: not one scan was answered; first: {failures[0]['error']}")
+    known = {f["what"] for f in failures}
+    for result in results:
+        failures += [f for f in result.failures if f["what"] not in known]
+    table = pd.concat([r.table for r in results], ignore_index=True) if results else pd.DataFrame()
+    with atomic_path(folder / TABLE) as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic_path(folder / FAILURES) as temporary:
+        pd.DataFrame(failures, columns=["what", "error"]).to_csv(temporary, index=False)
+    warnings = list(dict.fromkeys(w for r in results for w in r.warnings))
+    write_json(
+        folder / FACTS,
+        {
+            "meaning": opened.meaning,
+            "model": chosen.key,
+            "bundle": {"name": opened.name, "hash": opened.hash},
+            "prevalence": how.prevalence or opened.prevalence,
+            "scans": len(results),
+            "findings": len(table),
+            "failures": len(failures),
+            "nodulenet": __version__,
+            "use": "research use only",
+        },
+    )
+    made = len(results) - (len(units) - len(todo))
+    return ManyAnswers(table, failures, warnings, made, len(units) - len(todo))
+
+
+def _units(findings: Findings, source: PointsSource) -> tuple[list[_Unit], list[dict[str, str]]]:
+    """Scans with points, and the failures of those that are not there."""
+    units, failures = [], []
+    for name, rows in findings.table.groupby("scan_id", sort=True):
+        scan = str(name)
+        path = findings.scans.get(scan)
+        if path is None:
+            failures.append(
+                scan_failure(scan, len(rows), f"no scan of that name in {source.scans}")
+            )
+            continue
+        units.append(
+            _Unit(
+                scan,
+                path,
+                findings.series.get(scan),
+                source.irregular,
+                tuple(rows["finding_id"].astype(str)),
+                rows[list(POINT_COLUMNS)].to_numpy(dtype=np.float64),
+                rows.drop(columns=["finding_id", *POINT_COLUMNS, "label"]).reset_index(drop=True),
+            )
+        )
+    return units, failures
+
+
+def _absolute(unit: _Unit) -> _Unit:
+    # Relative paths would be taken from wherever a worker was started.
+    return replace(unit, path=unit.path.absolute())
+
+
+def _cut(unit: _Unit, *, spec: PatchSpec, model: BundledModel) -> CutScan:
+    """The patches of a scan; runs wherever the worker is, and loads no network."""
+    with scan_errors(unit.path, out_of_memory="classify again with fewer --jobs"):
+        volume = open_ct(unit.path, series_uid=unit.series_uid, irregular=unit.irregular)
+        return cut_scan(volume, unit.points_lps_mm, unit.finding_ids, unit.known, spec, model)
+
+
+def _batches(
+    outcomes: Iterable[Any], failures: list[dict[str, str]], task: Any
+) -> Iterator[list[tuple[_Unit, CutScan]]]:
+    """Cut scans, so many together that a network is asked about a whole batch."""
+    batch: list[tuple[_Unit, CutScan]] = []
+    for outcome in outcomes:
+        unit = outcome.unit
+        if outcome.result is None:
+            failures.append(scan_failure(unit.name, len(unit.finding_ids), outcome.error))
+        else:
+            batch.append((unit, outcome.result))
+        if sum(len(cut.stored) for _, cut in batch) >= BATCH:
+            yield batch
+            batch = []
+        task.advance(note=unit.name[-12:])
+    if batch:
+        yield batch
+
+
+def _workers(jobs: int | None, scheduler: str | None, scans: int, progress: Progress) -> Workers:
+    if scheduler is not None:
+        if jobs is not None:
+            raise UsageError(
+                "classify: --jobs is for this machine, --scheduler for a cluster; give one of them"
+            )
+        return Cluster(scheduler, note=progress.say)
+    if jobs is None:
+        jobs = usable_cpus() if scans >= _PROCESSES_PAY else 1
+    processes = Processes(jobs, preload=_WORKER_MODULES)
+    return InPlace() if jobs == 1 else processes
+
+
+def _write(
+    folder: Path,
+    unit: _Unit,
+    answers: Answers,
+    formats: Sequence[OutputFormat],
+    question: str,
+) -> list[dict[str, str]]:
+    """The folder of one scan; ``done.json`` is last. What cannot be written is returned."""
+    place = folder / SCANS / folder_name(unit.name)
+    failures = [failure(f["what"], f["error"], cause=f["error"]) for f in answers.failures]
+    with atomic_path(place / TABLE) as temporary:
+        answers.table.to_csv(temporary, index=False)
+    unwritten: list[dict[str, str]] = []
+    if formats:
+        try:
+            volume = open_ct(unit.path, series_uid=unit.series_uid, irregular=unit.irregular)
+            dicom = unit.path if volume.format == "dicom" else None
+            fit = [f for f in formats if dicom is not None or "dicom" not in f.needs]
+            write_outputs(answers, place, fit, Sources(volume=volume, dicom=dicom))
+            if len(fit) < len(formats):
+                left = ", ".join(f.name for f in formats if f not in fit)
+                unwritten = [
+                    scan_failure(unit.name, len(answers.table), f"is no DICOM series, so no {left}")
+                ]
+        except NoduleNetError as error:
+            unwritten = [scan_failure(unit.name, len(answers.table), error)]
+    asked = _asked(unit, question)
+    write_json(
+        place / DONE,
+        {
+            # Where an output is lacking, the answers stay, but the scan is asked again next time.
+            "question": None if unwritten else asked,
+            "answered": asked,
+            "scan": unit.name,
+            "failures": failures,
+            "warnings": list(answers.warnings),
+        },
+    )
+    return unwritten
+
+
+@dataclass(frozen=True)
+class _Result:
+    table: pd.DataFrame
+    failures: list[dict[str, str]]
+    warnings: list[str]
+
+
+def _read(folder: Path, unit: _Unit, question: str) -> _Result | None:
+    """What stands in a scan's folder, if it answers this question."""
+    place = folder / SCANS / folder_name(unit.name)
+    done = _done(place)
+    if done.get("answered") != _asked(unit, question):
+        return None
+    table = pd.read_csv(place / TABLE, dtype={"finding_id": str, "scan_id": str})
+    return _Result(table, list(done["failures"]), list(done["warnings"]))
+
+
+def _is_done(folder: Path, unit: _Unit, question: str) -> bool:
+    place = folder / SCANS / folder_name(unit.name)
+    return _done(place).get("question") == _asked(unit, question) and (place / TABLE).is_file()
+
+
+def _done(place: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((place / DONE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _question(
+    bundle: Bundle, model: BundledModel, answering: Answering, formats: Sequence[OutputFormat]
+) -> str:
+    """What is asked of every scan."""
+    return json.dumps(
+        [__version__, bundle.hash, model.key, repr(answering), [f.name for f in formats]]
+    )
+
+
+def _asked(unit: _Unit, question: str) -> str:
+    """What was asked of this scan, the scan's files and its points included."""
+    digest = hashlib.blake2b(question.encode(), digest_size=16)
+    digest.update(json.dumps([str(unit.path), unit.series_uid, unit.irregular]).encode())
+    digest.update(json.dumps(source_state(unit.path)).encode())
+    digest.update(unit.points_lps_mm.tobytes())
+    digest.update(repr(unit.finding_ids).encode())
+    digest.update(unit.known.to_csv(index=False).encode())
+    return digest.hexdigest()
+
+
+def folder_name(scan: str) -> str:
+    """The name of a scan as the name of its folder; a hash tells apart what would be alike."""
+    plain = _UNFIT.sub("_", scan)
+    if plain == scan and scan.strip("."):
+        return scan
+    return f"{plain}-{hashlib.blake2b(scan.encode(), digest_size=4).hexdigest()}"
