@@ -1,24 +1,36 @@
-"""``nodulenet classify``: calibrated probabilities at points of a scan, or of given patches."""
+"""``nodulenet classify``: calibrated probabilities at points of scans, or of given patches."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nodulenet.cli.arguments import IrregularOption, SeriesOption, SpaceOption, numbers, pairs
+from nodulenet.cli.arguments import (
+    CsvDecimalOption,
+    CsvSeparatorOption,
+    FirstPixelOption,
+    IrregularOption,
+    SchedulerOption,
+    SeriesOption,
+    SpaceOption,
+    csv_format,
+    first_pixel_number,
+    numbers,
+    pairs,
+)
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
+    from nodulenet.config.schema import CsvFormat
+    from nodulenet.ct import CTVolume
     from nodulenet.inference.answering import Answering
     from nodulenet.inference.answers import Answers
     from nodulenet.inference.bundle import Bundle
-
-
-_PROBABILITIES = ("probability", "probability_raw", "fold_low", "fold_high")
+    from nodulenet.inference.outputs.formats import OutputFormat
 
 
 def classify(
@@ -28,7 +40,7 @@ def classify(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory; needed."),
+        typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run, bundle or .zip; needed."),
     ] = None,
     point: Annotated[
         list[str] | None,
@@ -41,13 +53,25 @@ def classify(
         ),
     ] = None,
     space: SpaceOption = None,
+    csv_separator: CsvSeparatorOption = None,
+    csv_decimal: CsvDecimalOption = None,
+    first_pixel: FirstPixelOption = None,
     series: SeriesOption = None,
     irregular: IrregularOption = "refuse",
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Many scans: a table of `nodulenet scans`, or a folder of scans, with --points "
+            "and --out. With --patches: row i belongs to patch i.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", help="Of --table: processes that read scans.")
+    ] = None,
+    scheduler: SchedulerOption = None,
     patches: Annotated[
         Path | None, typer.Option(metavar="ARCHIVE", help=".npz or .npy of patches, with --table.")
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Row i belongs to patch i.")
     ] = None,
     array: Annotated[
         str | None, typer.Option(metavar="NAME", help="Array inside the .npz; default its only.")
@@ -78,26 +102,49 @@ def classify(
         typer.Option(help="Share of positives where you are; default that of the training."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Write to this file; with --formats or --table: folder."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Write into --out: csv, json, slicer, grand-challenge, sheet, dicom-sr, "
+            "dicom-capture, dicom-pdf (docs/outputs.md).",
+        ),
+    ] = None,
+    reference_dicom: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="DICOM series that a converted scan was made from, for dicom-*."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of CSV.")] = False,
 ) -> None:
-    """Classify findings of a scan, or patches. Give SCAN with --point/--points, or --patches."""
+    """Classify findings of a scan, of many scans, or patches.
+
+    Give SCAN with --point/--points; --table with --points and --out; or --patches with --table.
+    """
     if model is None:
         raise UsageError("classify: --model RUN_OR_BUNDLE is missing; give a trained run directory")
-    if (scan is None) == (patches is None):
+    if patches is not None and scan is not None:
         raise UsageError("classify: give either SCAN or --patches ARCHIVE")
+    if scan is None and patches is None and table is None:
+        raise UsageError("classify: give SCAN, --table SCANS or --patches ARCHIVE")
     from nodulenet.inference.answering import Answering
-    from nodulenet.inference.bundle import Bundle
 
     answering = Answering(operating_point, miss_rate, prevalence)
+    wanted = _formats(formats, out, as_json)
+    how = _Pointing(
+        tuple(point or ()), points, space, csv_format(csv_separator, csv_decimal), first_pixel
+    )
     if patches is not None:
+        how.refuse("--patches")
         if table is None:
             raise UsageError("classify: --patches needs --table CSV")
-        if point or points or series or space or irregular != "refuse":
-            raise UsageError(
-                "classify: --point, --points, --space, --series and --irregular belong to SCAN"
-            )
+        _refuse("--patches", {"--series": series, "--irregular": irregular != "refuse"})
+        _refuse("--patches", {"--jobs": jobs, "--scheduler": scheduler})
+        _refuse("--patches", {"--reference-dicom": reference_dicom})
         spacing_mm = numbers(spacing, "--spacing", (2, 3), "0.7,0.7,1.25") if spacing else None
         given = pairs(column or [], "--column", "spacing_x_mm=px")
         from nodulenet.inference.classify import classify_patches
@@ -112,105 +159,233 @@ def classify(
             model=use,
             answering=answering,
         )
-    else:
-        if table or array or column or spacing:
-            raise UsageError(
-                "classify: --table, --array, --column and --spacing belong to --patches"
-            )
-        assert scan is not None
-        opened = Bundle(model)
-        answers = _classify_scan(
-            scan, point or [], points, space, series, irregular, opened, use, answering
-        )
-    _print(answers, out, as_json=as_json)
-
-
-def _classify_scan(
-    scan: Path,
-    given: list[str],
-    file: Path | None,
-    space: Literal["lps", "ras", "voxel"] | None,
-    series: str | None,
-    irregular: Literal["refuse", "resample"],
-    bundle: Bundle,
-    use: str | None,
-    answering: Answering,
-) -> Answers:
-    if not given and file is None:
-        raise UsageError("classify: give --point X,Y,Z or --points FILE")
-    named = [
-        (f"point-{i}", numbers(text, "--point", (3,), "56.2,86.2,-115.9"))
-        for i, text in enumerate(given)
-    ]
-    import numpy as np
-    import pandas as pd
-
-    from nodulenet.cli.terminal import say
+        _hand_out(answers, out, wanted, None, None, as_json=as_json)
+        return
+    _refuse("SCAN", {"--array": array, "--column": column, "--spacing": spacing})
+    if scan is None:
+        assert table is not None
+        _refuse("--table", {"--series": series, "--reference-dicom": reference_dicom})
+        _many(table, how, model, use, answering, out, wanted, irregular, jobs, scheduler)
+        return
+    _refuse("SCAN", {"--table": table, "--jobs": jobs, "--scheduler": scheduler})
+    how.require()
     from nodulenet.ct import open_ct
-    from nodulenet.findings.point_files import read_points_file
-    from nodulenet.findings.points import points_of_scan, scan_names, to_lps_mm
-    from nodulenet.findings.table import POINT_COLUMNS
-    from nodulenet.inference.classify import classify as classify_points
+    from nodulenet.inference.bundle import Bundle
 
+    if wanted:
+        from nodulenet.inference.outputs.formats import refuse_unfit
+
+        # What cannot be known before the scan is opened is asked again when it is written.
+        refuse_unfit(wanted, points=True, scan=True, dicom=True)
+    bundle = Bundle(model)
+    bundle.model(use)
     volume = open_ct(scan, series_uid=series, irregular=irregular)
-    ids = [name for name, _ in named]
-    known = [pd.DataFrame(index=range(len(ids)))]
-    places = to_lps_mm(np.array([p for _, p in named]).reshape(-1, 3), space or "lps", volume)
-    if file is not None:
+    answers = how.answers(scan, volume, bundle, use, answering)
+    dicom = reference_dicom or (scan if volume.format == "dicom" else None)
+    _hand_out(answers, out, wanted, volume, dicom, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Pointing:
+    """Where the findings are, as the options say it."""
+
+    point: tuple[str, ...]
+    file: Path | None
+    space: Literal["lps", "ras", "voxel"] | None
+    csv: CsvFormat | None
+    first_pixel: Literal["0", "0.5", "1"] | None
+
+    def require(self) -> None:
+        if not self.point and self.file is None:
+            raise UsageError("classify: give --point X,Y,Z or --points FILE")
+        self.named()
+
+    def named(self) -> list[tuple[str, list[float]]]:
+        """The single points, by their names."""
+        return [
+            (f"point-{i}", numbers(text, "--point", (3,), "56.2,86.2,-115.9"))
+            for i, text in enumerate(self.point)
+        ]
+
+    def refuse(self, mode: str) -> None:
+        _refuse(
+            mode,
+            {
+                "--point": self.point,
+                "--points": self.file,
+                "--space": self.space,
+                "--csv-separator or --csv-decimal": self.csv,
+                "--first-pixel": self.first_pixel,
+            },
+        )
+
+    def answers(
+        self,
+        scan: Path,
+        volume: CTVolume,
+        bundle: Bundle,
+        use: str | None,
+        answering: Answering,
+    ) -> Answers:
+        named = self.named()
+        import numpy as np
+        import pandas as pd
+
+        from nodulenet.findings.points import to_lps_mm
+        from nodulenet.findings.table import POINT_COLUMNS
+        from nodulenet.inference.classify import classify as classify_points
+
+        ids = [name for name, _ in named]
+        known = [pd.DataFrame(index=range(len(ids)))]
+        places = to_lps_mm(
+            np.array([p for _, p in named]).reshape(-1, 3), self.space or "lps", volume
+        )
+        if self.file is not None:
+            mine = self._of_file(scan, volume)
+            ids += list(mine["finding_id"])
+            places = np.concatenate([places, mine[list(POINT_COLUMNS)].to_numpy(dtype=float)])
+            known.append(mine.drop(columns=["finding_id", *POINT_COLUMNS]))
+        return classify_points(
+            volume,
+            places,
+            bundle,
+            finding_ids=ids,
+            findings=pd.concat(known, ignore_index=True),
+            model=use,
+            answering=answering,
+        )
+
+    def _of_file(self, scan: Path, volume: CTVolume) -> Any:
+        from nodulenet.cli.terminal import say
+        from nodulenet.config.schema import CsvFormat
+        from nodulenet.findings.image_points import names_images
+        from nodulenet.findings.point_files import read_points_file
+        from nodulenet.findings.points import points_of_scan, scan_names
+        from nodulenet.findings.reading import csv_columns
+
+        assert self.file is not None
+        space = self.space
+        is_csv = self.file.suffix.lower() in (".csv", ".txt")
         # With --point, --space means those; a file that says its own space keeps it.
-        of_file = space if not named or file.suffix.lower() in (".csv", ".txt") else None
-        rows = read_points_file(file, space=of_file, volume=volume)
+        if self.point and (
+            not is_csv or names_images(csv_columns(self.file, self.csv or CsvFormat()))
+        ):
+            space = None
+        rows = read_points_file(
+            self.file,
+            space=space,
+            volume=volume,
+            csv=self.csv,
+            first_pixel=first_pixel_number(self.first_pixel),
+        )
         for note in rows.notes:
             say(f"note: {note}")
-        mine = points_of_scan(rows.table, scan_names(scan, volume.series_uid), str(file))
-        ids += list(mine["finding_id"])
-        places = np.concatenate([places, mine[list(POINT_COLUMNS)].to_numpy(dtype=float)])
-        known.append(mine.drop(columns=["finding_id", *POINT_COLUMNS]))
-    return classify_points(
-        volume,
-        places,
-        bundle,
-        finding_ids=ids,
-        findings=pd.concat(known, ignore_index=True),
+        return points_of_scan(rows.table, scan_names(scan, volume.series_uid), str(self.file))
+
+
+def _refuse(mode: str, given: dict[str, Any]) -> None:
+    """Options that mean nothing here, rather than ignoring them."""
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise UsageError(f"classify: {', '.join(wrong)} does not belong to {mode}; leave it out")
+
+
+def _formats(names: str | None, out: Path | None, as_json: bool) -> tuple[OutputFormat, ...]:
+    if names is None:
+        return ()
+    if out is None or as_json:
+        raise UsageError(
+            "classify: --formats needs --out FOLDER, and --json is for the terminal; give "
+            "--formats json,... instead"
+        )
+    from nodulenet.inference.outputs.formats import chosen_formats
+
+    return chosen_formats(names)
+
+
+def _many(
+    table: Path,
+    how: _Pointing,
+    model: Path,
+    use: str | None,
+    answering: Answering,
+    out: Path | None,
+    wanted: Sequence[OutputFormat],
+    irregular: Literal["refuse", "resample"],
+    jobs: int | None,
+    scheduler: str | None,
+) -> None:
+    from nodulenet.cli.terminal import end, make_progress, say, warn
+    from nodulenet.config.schema import PointsSource
+    from nodulenet.inference.many_scans import classify_scans
+
+    if how.file is None or how.point or out is None:
+        raise UsageError("classify: --table needs --points FILE and --out FOLDER, and no --point")
+    source = PointsSource(
+        kind="points",
+        scans=table,
+        points=how.file,
+        space=how.space or "lps",
+        irregular=irregular,
+        **({} if how.csv is None else {"csv": how.csv}),
+        **({} if how.first_pixel is None else {"first_pixel": float(how.first_pixel)}),
+    )
+    done = classify_scans(
+        source,
+        model,
+        out,
+        formats=wanted,
         model=use,
         answering=answering,
+        jobs=jobs,
+        scheduler=scheduler,
+        progress=make_progress(),
     )
+    for text in done.warnings:
+        warn(text)
+    typer.echo(str(out / "answers.csv"))
+    say(
+        f"{len(done.table)} findings; {done.made} scans answered now, {done.reused} before; "
+        f"research use only"
+    )
+    end(done.failures, done=len(done.table), where=str(out / "failures.csv"))
 
 
-def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
+def _hand_out(
+    answers: Answers,
+    out: Path | None,
+    wanted: Sequence[OutputFormat],
+    volume: CTVolume | None,
+    dicom: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     from nodulenet.atomic import write_text
     from nodulenet.cli.terminal import end, say, warn
+    from nodulenet.inference.outputs.csv_table import csv_text
+    from nodulenet.inference.outputs.json_document import json_text
 
     for text in answers.warnings:
         warn(text)
-    table = answers.table
-    if as_json:
-        content: dict[str, Any] = {
-            "meaning": answers.meaning,
-            "prevalence": answers.prevalence,
-            "training_prevalence": answers.bundle["training_prevalence"],
-            "label_meaning": answers.label_meaning,
-            "class_names": list(answers.class_names),
-            "operating_point": asdict(answers.operating_point) if answers.operating_point else None,
-            "miss_rate": answers.miss_rate,
-            "bundle": answers.bundle,
-            "model": answers.model,
-            "use": "research use only",
-            "answers": json.loads(table.to_json(orient="records", double_precision=15)),
-            "failures": answers.failures,
-            "warnings": list(answers.warnings),
-        }
-        text = json.dumps(content, indent=2)
+    if wanted:
+        from nodulenet.inference.outputs.formats import write_outputs
+        from nodulenet.inference.outputs.sources import Sources
+
+        assert out is not None
+        written = write_outputs(answers, out, wanted, Sources(volume=volume, dicom=dicom))
+        for file in written.files:
+            typer.echo(str(file))
+        for note in written.notes:
+            say(f"note: {note}")
     else:
-        rounded = table.round(dict.fromkeys(_PROBABILITIES, 6))
-        text = rounded.to_csv(index=False).rstrip("\n")
-    if out is not None:
-        write_text(out, text + "\n")
-    else:
-        typer.echo(text)
-    if len(table):
+        text = json_text(answers) if as_json else csv_text(answers)
+        if out is not None:
+            write_text(out, text + "\n")
+        else:
+            typer.echo(text)
+    if len(answers.table):
         say(
-            f"{answers.model}: {answers.meaning}, at a prevalence of "
-            f"{answers.prevalence:.0%}; research use only"
+            f"{answers.model}: {answers.meaning}, at a prevalence of {answers.prevalence:.0%}; "
+            f"research use only"
         )
-    end(answers.failures, done=len(table))
+    end(answers.failures, done=len(answers.table))
