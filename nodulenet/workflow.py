@@ -117,7 +117,7 @@ def train_and_bundle(
         config, folds, models, jobs, scheduler, progress: as of
             :func:`nodulenet.training.kfold.train`.
     """
-    from nodulenet.inference.bundle import write_bundle
+    from nodulenet.inference.bundle_content import write_bundle
     from nodulenet.training.kfold import train
 
     progress = progress or Silent()

@@ -73,7 +73,7 @@ def small_tree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def small_run(small_tree: dict[str, Any]) -> Any:
     """The small run, prepared, trained and evaluated: a :class:`nodulenet.training.run.Run`."""
     from nodulenet.config.schema import Config
-    from nodulenet.inference.bundle import write_bundle
+    from nodulenet.inference.bundle_content import write_bundle
     from nodulenet.patches.prepare import prepare
     from nodulenet.phantom.for_config import ensure_phantom
     from nodulenet.report.run import report_on_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +13,9 @@ from nodulenet.cli.arguments import IrregularOption, SeriesOption, SpaceOption, 
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
+    from nodulenet.inference.answering import Answering
     from nodulenet.inference.answers import Answers
+    from nodulenet.inference.bundle import Bundle
 
 
 _PROBABILITIES = ("probability", "probability_raw", "fold_low", "fold_high")
@@ -62,6 +65,18 @@ def classify(
     use: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
     ] = None,
+    operating_point: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="By which threshold `call` is given; default the first."),
+    ] = None,
+    miss_rate: Annotated[
+        float | None,
+        typer.Option(help="Of the conformal answer, e.g. 0.05; default the bundle's first."),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Share of positives where you are; default that of the training."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.")
     ] = None,
@@ -72,6 +87,10 @@ def classify(
         raise UsageError("classify: --model RUN_OR_BUNDLE is missing; give a trained run directory")
     if (scan is None) == (patches is None):
         raise UsageError("classify: give either SCAN or --patches ARCHIVE")
+    from nodulenet.inference.answering import Answering
+    from nodulenet.inference.bundle import Bundle
+
+    answering = Answering(operating_point, miss_rate, prevalence)
     if patches is not None:
         if table is None:
             raise UsageError("classify: --patches needs --table CSV")
@@ -84,7 +103,14 @@ def classify(
         from nodulenet.inference.classify import classify_patches
 
         answers = classify_patches(
-            patches, table, model, array=array, columns=given, spacing_mm=spacing_mm, model=use
+            patches,
+            table,
+            model,
+            array=array,
+            columns=given,
+            spacing_mm=spacing_mm,
+            model=use,
+            answering=answering,
         )
     else:
         if table or array or column or spacing:
@@ -92,7 +118,10 @@ def classify(
                 "classify: --table, --array, --column and --spacing belong to --patches"
             )
         assert scan is not None
-        answers = _classify_scan(scan, point or [], points, space, series, irregular, model, use)
+        opened = Bundle(model)
+        answers = _classify_scan(
+            scan, point or [], points, space, series, irregular, opened, use, answering
+        )
     _print(answers, out, as_json=as_json)
 
 
@@ -103,8 +132,9 @@ def _classify_scan(
     space: Literal["lps", "ras", "voxel"] | None,
     series: str | None,
     irregular: Literal["refuse", "resample"],
-    model: Path,
+    bundle: Bundle,
     use: str | None,
+    answering: Answering,
 ) -> Answers:
     if not given and file is None:
         raise UsageError("classify: give --point X,Y,Z or --points FILE")
@@ -113,18 +143,18 @@ def _classify_scan(
         for i, text in enumerate(given)
     ]
     import numpy as np
+    import pandas as pd
 
     from nodulenet.cli.terminal import say
     from nodulenet.ct import open_ct
     from nodulenet.findings.point_files import read_points_file
     from nodulenet.findings.points import points_of_scan, scan_names, to_lps_mm
     from nodulenet.findings.table import POINT_COLUMNS
-    from nodulenet.inference.bundle import Bundle
     from nodulenet.inference.classify import classify as classify_points
 
-    bundle = Bundle(model)
     volume = open_ct(scan, series_uid=series, irregular=irregular)
     ids = [name for name, _ in named]
+    known = [pd.DataFrame(index=range(len(ids)))]
     places = to_lps_mm(np.array([p for _, p in named]).reshape(-1, 3), space or "lps", volume)
     if file is not None:
         # With --point, --space means those; a file that says its own space keeps it.
@@ -135,7 +165,16 @@ def _classify_scan(
         mine = points_of_scan(rows.table, scan_names(scan, volume.series_uid), str(file))
         ids += list(mine["finding_id"])
         places = np.concatenate([places, mine[list(POINT_COLUMNS)].to_numpy(dtype=float)])
-    return classify_points(volume, places, bundle, finding_ids=ids, model=use)
+        known.append(mine.drop(columns=["finding_id", *POINT_COLUMNS]))
+    return classify_points(
+        volume,
+        places,
+        bundle,
+        finding_ids=ids,
+        findings=pd.concat(known, ignore_index=True),
+        model=use,
+        answering=answering,
+    )
 
 
 def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
@@ -148,7 +187,12 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         content: dict[str, Any] = {
             "meaning": answers.meaning,
-            "training_prevalence": answers.prevalence,
+            "prevalence": answers.prevalence,
+            "label_meaning": answers.label_meaning,
+            "class_names": list(answers.class_names),
+            "operating_point": asdict(answers.operating_point) if answers.operating_point else None,
+            "miss_rate": answers.miss_rate,
+            "bundle": answers.bundle,
             "model": answers.model,
             "use": "research use only",
             "answers": json.loads(table.to_json(orient="records", double_precision=15)),
@@ -165,7 +209,7 @@ def _print(answers: Answers, out: Path | None, *, as_json: bool) -> None:
         typer.echo(text)
     if len(table):
         say(
-            f"{answers.model}: {answers.meaning}, at the training's prevalence of "
+            f"{answers.model}: {answers.meaning}, at a prevalence of "
             f"{answers.prevalence:.0%}; research use only"
         )
     end(answers.failures, done=len(table))

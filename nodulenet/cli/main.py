@@ -13,6 +13,7 @@ from nodulenet import __version__
 from nodulenet.cli import (
     audit,
     augment,
+    bundle,
     classify,
     compare,
     config,
@@ -72,6 +73,7 @@ app.command(epilog=EPILOG)(evaluate.evaluate)
 app.command(epilog=EPILOG)(validate.validate)
 app.command(epilog=EPILOG)(compare.compare)
 app.command(epilog=EPILOG)(froc.froc)
+app.command(epilog=EPILOG)(bundle.bundle)
 app.command(epilog=EPILOG)(classify.classify)
 app.command(epilog=EPILOG)(export.export)
 app.command(epilog=EPILOG)(patch.patch)

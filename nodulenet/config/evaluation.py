@@ -74,6 +74,11 @@ class EvaluateConfig(Section):
         ],
         description="thresholds to report; 0.5 is always there",
     )
+    miss_rates: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=lambda: [0.1, 0.05],
+        description="conformal answers of the bundle may miss this share of a class; the first "
+        "one is the default",
+    )
     prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=list, description="PPV and NPV are stated at these shares of positives too"
     )

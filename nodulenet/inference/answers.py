@@ -10,6 +10,17 @@ import pandas as pd
 INDETERMINATE = "indeterminate"
 """The conformal answer that rules out neither class."""
 
+ANSWER_COLUMNS = (
+    "probability",
+    "probability_raw",
+    "fold_low",
+    "fold_high",
+    "call",
+    "conformal",
+    "warnings",
+)
+"""Columns that answers add to what is known of a finding."""
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -24,8 +35,8 @@ class OperatingPoint:
 
     name: str
     threshold: float
-    sensitivity: float
-    specificity: float
+    sensitivity: float | None
+    specificity: float | None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The bundle: everything that a new scan's answer needs, in one directory.
 
-``bundle.json`` lists the fold models with their hashes, the PatchSpec, the value scale, the
-calibration, what a probability means and, as keyed hashes, whom training saw. A run directory
-holds one, so a run can be asked as it is.
+``bundle.json`` lists the fold models with their hashes, the PatchSpec, the value scale, for each
+model its calibration, operating points and conformal limits, what a probability means, what
+training looked like and, as keyed hashes, whom it saw. A run directory holds one, so a run can be
+asked as it is; :mod:`nodulenet.inference.pack` makes one to pass on.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,28 +18,24 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from nodulenet import __version__
-from nodulenet.atomic import write_json
 from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.patch_spec import PatchSpec
-from nodulenet.config.schema import MedMnistSource, PatchArchiveSource, Source, Target
-from nodulenet.errors import BundleError, ConfigError
+from nodulenet.config.schema import Target
+from nodulenet.errors import BundleError, ConfigError, PredictionsError
+from nodulenet.evaluation.logistic import logit
+from nodulenet.inference.bundle_archive import unpack_archive
+from nodulenet.inference.bundled_model import BundledModel, read_models, stack_covariates
 from nodulenet.patches.values import Values
-from nodulenet.training.identities import (
-    has_patient_ids,
-    identity_hashes,
-    scan_uids,
-    shared_identities,
-)
+from nodulenet.training.identities import shared_identities
 from nodulenet.versions import file_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nodulenet.evaluation.calibrators import PlattCalibration
-    from nodulenet.training.run import Run
+    from nodulenet.training.familiarity import Familiar
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 _TARGET: TypeAdapter[Target | None] = TypeAdapter(Target | None)
 FILE = "bundle.json"
 # Model inputs are float32 and large; so many are made at a time.
@@ -45,15 +43,17 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class BundledModel:
-    """One model of the bundle: its fold models and how their mean is calibrated."""
+class Raw:
+    """What the fold models of one model say.
 
-    key: str
-    registry_name: str
-    files: tuple[str, ...]
-    hashes: tuple[str, ...]
-    folds: tuple[int, ...]
-    calibration: PlattCalibration | None
+    Attributes:
+        by_fold: probabilities, means over the seeds of a fold: (folds, n).
+        strangeness: mean distance from the training, 1 is a usual one: (n,); None where the
+            bundle does not know.
+    """
+
+    by_fold: npt.NDArray[np.float64]
+    strangeness: npt.NDArray[np.float64] | None
 
 
 class Bundle:
@@ -67,7 +67,10 @@ class Bundle:
         values: the scale between source values and the int16 that models were trained on.
         label_meaning: candidate, reader_rating or outcome.
         target: what the models learned, by which their outputs become one probability.
-        models: by key, in the order of the configuration; the first is the default.
+        models: by key, networks in the order of the configuration, then what is made of them; the
+            first is the default.
+        envelope: limits of the training data, of :mod:`nodulenet.inference.envelope`.
+        facts: ``nodulenet`` (version), ``label_basis`` (counts) and ``card`` (one line).
         training: what it comes from: ``source``, counts of what was held out, and of all in the
             folds (``run``) with ``patients_hash`` and ``scans_hash`` of
             :mod:`nodulenet.training.identities` (None where the source has no ids that mean
@@ -75,43 +78,51 @@ class Bundle:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a run or bundle directory.
+        """Open a run or bundle directory, or a bundle's ``.zip``.
 
         Raises:
             BundleError: it is none, or of a format that this version does not read.
         """
         self.path = Path(path)
-        content = _read(self.path)
+        self._folder = self.path
+        if self.path.suffix == ".zip" and self.path.is_file():
+            # Keras reads models from files; the folder goes when this object does.
+            self._unpacked = tempfile.TemporaryDirectory(prefix="nodulenet-bundle-")
+            self._folder = Path(self._unpacked.name)
+            unpack_archive(self.path, self._folder)
+        content = _read(self.path, self._folder)
         try:
             self.name = str(content.get("name", self.path.name))
-            self.hash = file_hash(self.path / FILE)
+            self.hash = file_hash(self._folder / FILE)
             self.spec = PatchSpec.model_validate(content["spec"])
             self.values = Values(**content["values"])
             self.label_meaning: str = content["label_meaning"]
             self.target: Target | None = _TARGET.validate_python(content.get("target"))
             self.training: dict[str, Any] = content["training"]
-            self.models = {
-                key: BundledModel(
-                    key,
-                    m.get("registry_name", key),
-                    tuple(m["files"]),
-                    tuple(m["hashes"]),
-                    # Before there were several seeds, every file was a fold of its own.
-                    tuple(m.get("folds", range(len(m["files"])))),
-                    _calibration(m["calibration"]),
-                )
-                for key, m in content["models"].items()
+            self.models = read_models(content)
+            self.envelope: dict[str, Any] = content.get("envelope") or {}
+            self.facts: dict[str, Any] = {
+                name: content.get(name) for name in ("nodulenet", "label_basis", "card")
             }
             if not self.models or self.label_meaning not in MEANINGS or self.prevalence < 0:
                 raise ValueError("no models, or an unknown label_meaning")
             for name in ("patients_hash", "scans_hash"):
                 shared_identities((), self.training.get(name))
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ZeroDivisionError,
+            PredictionsError,
+        ) as error:
             raise BundleError(
                 f"{self.path / FILE}: is not whole ({type(error).__name__}: {error}); write it "
                 f"again with `nodulenet train`"
             ) from error
-        self._loaded: dict[str, list[Any]] = {}
+        for name, expected in content.get("files", {}).items():
+            self._unchanged(name, expected)
+        self._loaded: dict[str, list[_Loaded]] = {}
 
     @property
     def meaning(self) -> str:
@@ -136,147 +147,124 @@ class Bundle:
         return self.models[key]
 
     def predict(
-        self, stored: npt.NDArray[np.int16], key: str | None = None
+        self,
+        stored: npt.NDArray[np.int16],
+        key: str | None = None,
+        *,
+        findings: pd.DataFrame | None = None,
     ) -> npt.NDArray[np.float64]:
-        """Raw probabilities of every fold for stored patches, means of its seeds: (folds, n)."""
+        """Raw probabilities of every fold for stored patches, means of its seeds: (folds, n).
+
+        Args:
+            stored: (n, *spec.stored_shape), in the bundle's own scale.
+            key: which model. Defaults to the first.
+            findings: n rows with the covariates that a stack needs. Defaults to none.
+
+        Raises:
+            FindingsError: a covariate is absent or empty.
+        """
+        return self.ask(stored, key, findings=findings).by_fold
+
+    def ask(
+        self,
+        stored: npt.NDArray[np.int16],
+        key: str | None = None,
+        *,
+        findings: pd.DataFrame | None = None,
+    ) -> Raw:
+        """As :meth:`predict`, and how strange the patches are to the networks."""
+        chosen = self.model(key)
+        covariates = None
+        if chosen.stack is not None:
+            covariates = stack_covariates(chosen, findings, len(stored))
+        pieces = [self._ask(stored[i : i + _CHUNK], chosen) for i in range(0, len(stored), _CHUNK)]
+        if not pieces:
+            return Raw(np.empty((len(dict.fromkeys(chosen.folds)), 0)), None)
+        by_model = np.concatenate([answers for answers, _ in pieces], axis=1)
+        folds = np.array(chosen.folds)
+        means = {fold: by_model[folds == fold].mean(axis=0) for fold in dict.fromkeys(folds)}
+        if chosen.stack is not None:
+            assert covariates is not None
+            fits = chosen.stack.folds
+            means = {
+                fold: fits[fold].apply(logit(p), covariates)
+                for fold, p in means.items()
+                if fold in fits
+            }
+        strange = [s for _, s in pieces if s is not None]
+        return Raw(np.stack(list(means.values())), np.concatenate(strange) if strange else None)
+
+    def _ask(
+        self, stored: npt.NDArray[np.int16], chosen: BundledModel
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+        """Of a piece: (model files, n) probabilities, and its strangeness (n,)."""
+        from nodulenet.training.exact_pose import spec_symmetries
+        from nodulenet.training.familiarity import outputs_and_features
         from nodulenet.training.input import model_inputs, predict
         from nodulenet.training.targets import positive_probability
 
-        chosen = self.model(key)
-        models = self._load(chosen)
-        folds = np.array(chosen.folds)
-        answers = np.empty((len(models), len(stored)), dtype=np.float64)
-        for start in range(0, len(stored), _CHUNK):
-            inputs = model_inputs(stored[start : start + _CHUNK], self.spec, self.values)
-            for answer, model in zip(answers, models, strict=True):
-                outputs = predict(model, inputs)
-                answer[start : start + _CHUNK] = positive_probability(outputs, self.target)
-        return np.stack([answers[folds == fold].mean(axis=0) for fold in dict.fromkeys(folds)])
+        loaded = self._load(chosen)
+        outputs: list[npt.NDArray[np.float32]] = []
+        distances = []
+        for pose, symmetry in enumerate(spec_symmetries(self.spec)[: chosen.poses]):
+            inputs = model_inputs(stored, self.spec, self.values, symmetry=symmetry)
+            for number, one in enumerate(loaded):
+                # Distances are those of the patch as it is.
+                if pose == 0 and one.familiar is not None:
+                    answer, features = outputs_and_features(one.network, inputs)
+                    distances.append(one.familiar.distances(features) / one.scale)
+                else:
+                    answer = predict(one.network if one.familiar is None else one.plain, inputs)
+                if pose == 0:
+                    outputs.append(answer)
+                else:
+                    outputs[number] = outputs[number] + answer
+        answers = [positive_probability(o / np.float32(chosen.poses), self.target) for o in outputs]
+        return np.stack(answers), np.mean(distances, axis=0) if distances else None
 
-    def _load(self, model: BundledModel) -> list[Any]:
-        if model.key not in self._loaded:
+    def _load(self, model: BundledModel) -> list[_Loaded]:
+        if model.network not in self._loaded:
             # Importing the package registers the classes of our saved models.
             from nodulenet.models import register_own_model
             from nodulenet.training.backend import keras
+            from nodulenet.training.familiarity import Familiar, with_features
 
             register_own_model(model.registry_name)
+            shipped = model.familiarity
             loaded = []
-            for name, expected in zip(model.files, model.hashes, strict=True):
-                file = _inside(self.path, name)
-                if not file.is_file():
-                    raise BundleError(f"{file}: is missing from the bundle")
-                if file_hash(file) != expected:
-                    raise BundleError(
-                        f"{file}: was changed after the bundle was written; do not use it, take "
-                        f"the bundle from its source again"
-                    )
-                loaded.append(keras.models.load_model(file, compile=False, safe_mode=True))
-            self._loaded[model.key] = loaded
-        return self._loaded[model.key]
+            for number, (name, expected) in enumerate(zip(model.files, model.hashes, strict=True)):
+                file = self._unchanged(name, expected)
+                network = keras.models.load_model(file, compile=False, safe_mode=True)
+                both = with_features(network) if shipped is not None else None
+                if shipped is None or both is None:
+                    loaded.append(_Loaded(network, network, None, 1.0))
+                    continue
+                known = self._unchanged(shipped.files[number], shipped.hashes[number])
+                loaded.append(_Loaded(both, network, Familiar.load(known), shipped.scales[number]))
+            self._loaded[model.network] = loaded
+        return self._loaded[model.network]
+
+    def _unchanged(self, name: str, expected: str) -> Path:
+        """A listed file, refused where it is not the one that was listed."""
+        file = _inside(self._folder, name)
+        if not file.is_file():
+            raise BundleError(f"{self.path} ({name}): is missing from the bundle")
+        if file_hash(file) != expected:
+            raise BundleError(
+                f"{self.path} ({name}): was changed after the bundle was written; do not use it, "
+                f"take the bundle from its source again"
+            )
+        return file
 
 
-def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
-    """Write ``bundle.json`` into a trained run.
+@dataclass(frozen=True)
+class _Loaded:
+    """A fold model: ``network`` gives its features too where ``familiar`` is there."""
 
-    The mean of the fold models is calibrated on all out-of-fold predictions (Platt); that very
-    ensemble was never itself tested, each of its members was.
-    """
-    from nodulenet.evaluation.calibrators import fit_platt
-
-    models: dict[str, Any] = {}
-    finished = run.finished_units()
-    for model in run.config.models:
-        rows = predictions[(predictions["model"] == model.key) & (predictions["split"] == "outer")]
-        units = [u for u in finished if u.model == model.key]
-        if rows.empty or not units:
-            continue  # not one of its folds was completed; training has listed why
-        files = [run.unit_folder(unit) / "model.keras" for unit in units]
-        platt = fit_platt(rows["label"], rows["probability"])
-        models[model.key] = {
-            "registry_name": model.name,
-            # Whom other weights have seen is in no list here.
-            "init_from": model.init_from is not None and model.init_from.is_dir(),
-            "files": [f.relative_to(run.path).as_posix() for f in files],
-            "folds": [unit.fold for unit in units],
-            "hashes": [file_hash(f) for f in files],
-            # A slope of 0 or less would turn the ranking round: such a model says nothing.
-            "calibration": platt.to_dict() if platt.rising else None,
-        }
-    outer = predictions[predictions["split"] == "outer"].drop_duplicates("finding_id")
-    source = run.config.source
-    write_json(
-        run.path / FILE,
-        {
-            "format": FORMAT,
-            "nodulenet": __version__,
-            "name": run.config.name,
-            "label_meaning": run.config.label_meaning,
-            "probability_of": MEANINGS[run.config.label_meaning].probability_of,
-            "label_basis": _label_basis(run),
-            "target": run.config.target.model_dump(mode="json") if run.config.target else None,
-            "spec": run.config.patch.model_dump(mode="json"),
-            "values": values.to_dict(),
-            "models": models,
-            "training": {
-                "source": source.kind,
-                **_archive_facts(source),
-                "findings": len(outer),
-                "positives": int(outer["label"].sum()),
-                "patients": int(outer["patient_id"].nunique()),
-                **_who_took_part(run, predictions),
-            },
-            "intended_use": "research use only",
-        },
-    )
-    return run.path / FILE
-
-
-def _label_basis(run: Run) -> dict[str, int] | None:
-    """What the labels rest on, with the number of labelled findings of each; None if not known."""
-    findings = run.findings()
-    if findings is None or "label_basis" not in findings.columns:
-        return None
-    basis = findings.loc[findings["label"].notna(), "label_basis"].fillna("not stated")
-    return {str(name): int(count) for name, count in basis.value_counts().items()}
-
-
-def _archive_facts(source: Source) -> dict[str, Any]:
-    """How training read its patches, so that others of the kind are read alike."""
-    if isinstance(source, PatchArchiveSource):
-        return source.model_dump(mode="json", include={"columns", "spacing_mm", "array", "beyond"})
-    if isinstance(source, MedMnistSource):
-        return {"spacing_mm": source.spacing_mm}
-    return {}
-
-
-def _who_took_part(run: Run, predictions: pd.DataFrame) -> dict[str, Any]:
-    """Everybody in ``folds.csv``, those who were never held out included."""
-    import pandas as pd
-
-    folds = pd.read_csv(run.path / "folds.csv", dtype={"finding_id": str, "patient_id": str})
-    once = folds.drop_duplicates("finding_id")
-    content: dict[str, Any] = {
-        "run": {
-            "findings": len(once),
-            "positives": int(once["label"].sum()),
-            "patients": int(once["patient_id"].nunique()),
-        },
-        "patients_hash": None,
-        "scans_hash": None,
-    }
-    if has_patient_ids(run.config.source):
-        findings = run.findings()
-        scans = predictions if findings is None else findings
-        names = list(scans["scan_id"].dropna()) if "scan_id" in scans.columns else []
-        content["patients_hash"] = identity_hashes(folds["patient_id"])
-        content["scans_hash"] = identity_hashes(scan_uids(names))
-    return content
-
-
-def _calibration(content: dict[str, Any] | None) -> PlattCalibration | None:
-    from nodulenet.evaluation.calibrators import PlattCalibration
-
-    return PlattCalibration.from_dict(content) if content else None
+    network: Any
+    plain: Any
+    familiar: Familiar | None
+    scale: float
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -287,21 +275,27 @@ def _inside(folder: Path, name: str) -> Path:
     return file
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(path: Path, folder: Path) -> dict[str, Any]:
+    """The list in ``folder``, for messages about ``path``."""
     file = folder / FILE
-    if not folder.exists():
-        raise BundleError(f"{folder}: there is no such run or bundle directory")
+    if not path.exists():
+        raise BundleError(f"{path}: there is no such run or bundle")
     if not file.is_file():
         what = "a training that has not ended" if (folder / "config.yaml").is_file() else "no run"
         raise BundleError(
-            f"{folder}: holds {what}: it has no {FILE}; train with `nodulenet train CONFIG` and "
+            f"{path}: holds {what}: it has no {FILE}; train with `nodulenet train CONFIG` and "
             f"give the run directory"
         )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BundleError(f"{file}: is damaged ({error})") from error
+        raise BundleError(f"{path} ({FILE}): is damaged ({error})") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise BundleError(f"{file}: has format {found!r}, this version reads format {FORMAT}")
+    if found not in READABLE:
+        newer = isinstance(found, int) and found > FORMAT
+        remedy = "update nodulenet" if newer else "write it again with `nodulenet train`"
+        raise BundleError(
+            f"{path} ({FILE}): has format {found!r}, this version reads formats "
+            f"{' and '.join(map(str, READABLE))}; {remedy}"
+        )
     return dict(content)

@@ -33,7 +33,8 @@ from nodulenet.config.schema import (
 from nodulenet.errors import ConfigError, DataError, NoduleNetError, UsageError
 from nodulenet.findings.labels import apply_label_rule
 from nodulenet.findings.reading import read_csv
-from nodulenet.inference.bundle import Bundle, BundledModel
+from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.bundled_model import BundledModel
 from nodulenet.inference.validated import Validated
 from nodulenet.patches.near_duplicates import CONTENT_SD_HU
 from nodulenet.patches.prepare import prepare
@@ -163,7 +164,7 @@ def validate(
     with progress.task("validate", len(findings) * len(keys), "patches") as task:
         parts = []
         for key in keys:
-            by_fold = _by_fold(opened, key, prepared.store, findings["position"].to_numpy(), task)
+            by_fold = _by_fold(opened, key, prepared.store, findings, task)
             parts.append(_predictions(findings, split, opened.model(key), by_fold))
     facts = {
         "bundle": _bundle_facts(opened, keys),
@@ -446,17 +447,19 @@ def _by_fold(
     bundle: Bundle,
     key: str,
     store: PatchStore,
-    positions: npt.NDArray[np.int64],
+    findings: pd.DataFrame,
     task: Any,
 ) -> npt.NDArray[np.float64]:
     """Raw probabilities of every fold model: (fold models, findings)."""
     answers = []
+    positions = findings["position"].to_numpy()
     for start in range(0, len(positions), _CHUNK):
         stored = store.patches(positions[start : start + _CHUNK])
         if store.values != bundle.values:
             # Training's own scale: another one would turn equal intensities into other inputs.
             stored = bundle.values.to_stored(store.values.from_stored(stored))
-        answers.append(bundle.predict(stored, key))
+        own = findings.iloc[start : start + _CHUNK]
+        answers.append(bundle.predict(stored, key, findings=own.reset_index(drop=True)))
         task.advance(len(stored), note=key)
     return np.concatenate(answers, axis=1)
 
@@ -468,16 +471,17 @@ def _predictions(
     by_fold: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
     raw = by_fold.mean(axis=0)
+    calibrated = model.calibration.apply if model.calibration else np.asarray
     carried = [c for c in _CARRIED if c in findings.columns and findings[c].notna().any()]
     return findings[["finding_id", "patient_id"]].assign(
         fold=0,
         model=model.key,
         split=split,
         label=findings["label"].astype(int),
-        probability=model.calibration.apply(raw) if model.calibration else raw,
+        probability=calibrated(raw),
         probability_raw=raw,
-        fold_low=by_fold.min(axis=0),
-        fold_high=by_fold.max(axis=0),
+        fold_low=calibrated(by_fold.min(axis=0)),
+        fold_high=calibrated(by_fold.max(axis=0)),
         **{c: findings[c] for c in carried},
     )
 

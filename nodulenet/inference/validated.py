@@ -23,7 +23,8 @@ class Validated:
         predictions: One row a finding and model: ``finding_id, patient_id, fold`` (0), ``model,
             split`` (``inner``: for recalibration, ``outer``: evaluated), ``label, probability``
             (calibrated as the bundle says), ``probability_raw`` (mean of the fold models),
-            ``fold_low, fold_high``, and where known ``scan_id``, the point and ``diameter_mm``.
+            ``fold_low, fold_high`` (their range, calibrated), and where known ``scan_id``, the
+            point and ``diameter_mm``.
         findings: All columns of the findings that are predicted.
         store: Their patches.
         facts: JSON-ready: ``bundle`` (what answered), ``counts``, ``patients`` and ``images``

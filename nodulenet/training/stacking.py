@@ -12,7 +12,7 @@ shrunk to 1 for the logit and to 0 for the intercept, hardly for the covariates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,11 @@ import pandas as pd
 from nodulenet.config.schema import StackConfig
 from nodulenet.errors import FoldsError
 from nodulenet.evaluation.kinds import STACK
-from nodulenet.evaluation.logistic import fit_logistic, logit, sigmoid
+from nodulenet.evaluation.logistic import fit_logistic, logit
 from nodulenet.patches.folds import Folds
 from nodulenet.seeds import child_seed
 from nodulenet.training.covariates import covariates, logistic_model, terms
+from nodulenet.training.fitted_stack import FittedStack, NumberTerm, WordTerm
 from nodulenet.training.prediction_rows import joined
 
 # Findings of each label that a coefficient needs in an inner part; half of the usual ten events a
@@ -85,7 +86,7 @@ def stack_predictions(
             answers = np.concatenate(
                 [
                     _crossed(stack, number, design.iloc[inner], labels[inner], patients, own_seed),
-                    _fit(design.iloc[inner], labels[inner])(design.iloc[outer]),
+                    _answers(fit_stack(design.iloc[inner], labels[inner]), design.iloc[outer]),
                 ]
             )
             own = rows.loc[np.concatenate([inner, outer])]
@@ -156,17 +157,18 @@ def _check(
             )
 
 
-def _fit(
-    table: pd.DataFrame, labels: npt.NDArray[np.int64]
-) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]]:
-    """A function from such a table to probabilities."""
-    prepare = logistic_model(table.drop(columns=_LOGIT))[:-1].fit(table.drop(columns=_LOGIT))
+def fit_stack(table: pd.DataFrame, labels: npt.NDArray[np.int64]) -> FittedStack:
+    """Fit one stack.
 
-    def terms_of(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-        others = np.asarray(prepare.transform(rows.drop(columns=_LOGIT)), dtype=np.float64)
-        return np.vstack([np.ones(len(rows)), rows[_LOGIT].to_numpy(), others.T])
-
-    design = terms_of(table)
+    Args:
+        table: the network's logit and the covariates, a row a finding.
+        labels: 0 or 1, (n,).
+    """
+    others = table.drop(columns=_LOGIT)
+    prepare = logistic_model(others)[:-1].fit(others)
+    design = np.vstack(
+        [np.ones(len(table)), table[_LOGIT].to_numpy(), np.asarray(prepare.transform(others)).T]
+    )
     ridge = np.full(len(design), _RIDGE_COVARIATE)
     ridge[:2] = _RIDGE_INTERCEPT, _RIDGE_LOGIT
     fit = fit_logistic(
@@ -174,13 +176,59 @@ def _fit(
     )
     # Where network and covariates part the few inner findings without a mistake, nothing is added.
     weights = np.zeros(len(design)) if fit is None else fit.coefficients
+    return _as_numbers(prepare[0], weights)
 
-    def answer(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-        if not len(rows):
-            return np.empty(0, dtype=np.float64)
-        return sigmoid(weights @ terms_of(rows) + rows[_LOGIT].to_numpy())
 
-    return answer
+def _as_numbers(design: Any, weights: npt.NDArray[np.float64]) -> FittedStack:
+    """What scikit-learn's fitted columns do with a row, and the weights of what they give."""
+    (_, scaling, number_columns), (_, coding, word_columns) = design.transformers_[:2]
+    numbers, words = [], []
+    rest = iter(weights[2:].tolist())
+    if number_columns:
+        fills, scaler = scaling[0].statistics_, scaling[1]
+        numbers = [
+            NumberTerm(column, float(fill), float(mean), float(scale), next(rest))
+            for column, fill, mean, scale in zip(
+                number_columns, fills, scaler.mean_, scaler.scale_, strict=True
+            )
+        ]
+    if word_columns:
+        for column, known, rare in zip(
+            word_columns, coding.categories_, coding.infrequent_categories_, strict=True
+        ):
+            seldom = set() if rare is None else set(rare)
+            of_word = {str(word): next(rest) for word in known if word not in seldom}
+            # Without rare words there is no column for them: words never seen add nothing.
+            words.append(WordTerm(column, of_word, next(rest) if seldom else 0.0))
+    return FittedStack(float(weights[0]), float(weights[1]), tuple(numbers), tuple(words))
+
+
+def fitted_stacks(
+    stack: StackConfig,
+    predictions: pd.DataFrame,
+    findings: pd.DataFrame,
+    *,
+    withheld: Collection[str] = (),
+) -> dict[int, FittedStack]:
+    """The stack of each fold, as :func:`stack_predictions` applies it to the outer rows.
+
+    Args:
+        stack, predictions, findings, withheld: as there.
+
+    Raises:
+        FindingsError: as there.
+    """
+    rows = predictions[(predictions["model"] == stack.model) & predictions["label"].notna()]
+    rows = rows[rows["split"] == "inner"].reset_index(drop=True)
+    design = _design(stack, rows, findings, withheld)
+    return {
+        int(str(fold)): fit_stack(design.loc[own.index], own["label"].to_numpy(dtype=np.int64))
+        for fold, own in rows.groupby("fold", sort=True)
+    }
+
+
+def _answers(fitted: FittedStack, table: pd.DataFrame) -> npt.NDArray[np.float64]:
+    return fitted.apply(table[_LOGIT], table)
 
 
 def _crossed(
@@ -203,5 +251,7 @@ def _crossed(
                 f"fold {fold}: stack {stack.key} cannot be fitted on part of the inner patients, "
                 f"of whom too few have a finding of each label; use a larger folds.inner_fraction"
             )
-        found[left_out] = _fit(table.iloc[fitted], labels[fitted])(table.iloc[left_out])
+        found[left_out] = _answers(
+            fit_stack(table.iloc[fitted], labels[fitted]), table.iloc[left_out]
+        )
     return found

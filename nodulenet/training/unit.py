@@ -30,6 +30,8 @@ from nodulenet.patches.store import HEAD, PatchStore
 from nodulenet.patches.workers import SetupError, ends_everything
 from nodulenet.seeds import child_seed
 from nodulenet.training.data import CARRIED, TrainingData, inner_pieces
+from nodulenet.training.familiarity import FILE as FAMILIARITY
+from nodulenet.training.familiarity import Familiar, unit_familiar
 from nodulenet.training.run import Unit
 from nodulenet.training.targets import outputs_of, positive_probability
 
@@ -211,6 +213,9 @@ def _train(job: Job, unit: Unit) -> None:
         model.save(temporary)
     with atomic_path(folder / "predictions.csv") as temporary:
         predictions.to_csv(temporary, index=False)
+    familiar = _familiar(model, store, data, parts, config, seed)
+    if familiar is not None:
+        familiar.save(folder / FAMILIARITY)
     write_json(
         folder / "unit.json",
         {
@@ -297,6 +302,20 @@ def _predictions(
             table[POSES] = positive_probability(outputs, config.target)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def _familiar(
+    model: Any,
+    store: PatchStore,
+    data: TrainingData,
+    parts: Parts,
+    config: Config,
+    seed: int,
+) -> Familiar | None:
+    positions = data.findings["position"].to_numpy()
+    rows = {"training": parts.train, "inner": parts.inner, "outer": parts.outer}
+    stored = {name: positions[part[data.stored[part]]] for name, part in rows.items()}
+    return unit_familiar(model, store, config.patch, stored, seed)
 
 
 def _positives(data: TrainingData, parts: Parts) -> dict[str, int]:

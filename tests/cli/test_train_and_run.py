@@ -59,7 +59,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     fakes = {
         "nodulenet.training.kfold": {"train": asked.fake_train},
         "nodulenet.training.estimate": {"estimate_training": asked.fake_estimate},
-        "nodulenet.inference.bundle": {"write_bundle": lambda *_: None},
+        "nodulenet.inference.bundle_content": {"write_bundle": lambda *_: None},
         "nodulenet.patches.prepare": {"open_store": lambda _: None},
     }
     for name, content in fakes.items():
@@ -191,7 +191,7 @@ def train(config, *, progress):
 
 for name, content in {
     "nodulenet.training.kfold": {"train": train},
-    "nodulenet.inference.bundle": {"write_bundle": None},
+    "nodulenet.inference.bundle_content": {"write_bundle": None},
     "nodulenet.patches.prepare": {"open_store": lambda config: None},
 }.items():
     sys.modules[name] = types.ModuleType(name)

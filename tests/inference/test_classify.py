@@ -93,8 +93,8 @@ def test_the_calibration_is_fitted_on_out_of_fold_rows_and_applied(small_run: Ru
     table = classify(path, rows[POINT].to_numpy(), small_run.path).table
     expected = platt.apply(table["probability_raw"]) if platt.rising else table["probability_raw"]
     np.testing.assert_allclose(table["probability"], expected, atol=1e-9)
-    assert (table["fold_low"] <= table["probability_raw"]).all()
-    assert (table["probability_raw"] <= table["fold_high"]).all()
+    assert (table["fold_low"] <= table["probability"]).all()
+    assert (table["probability"] <= table["fold_high"]).all()
 
 
 def test_a_point_outside_is_listed_and_a_point_in_air_warned_of(small_run: Run) -> None:

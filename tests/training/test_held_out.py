@@ -10,7 +10,8 @@ import pandas as pd
 
 from nodulenet.config.schema import Config
 from nodulenet.ct import open_ct
-from nodulenet.inference.bundle import write_bundle
+from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.bundle_content import write_bundle
 from nodulenet.inference.classify import classify
 from nodulenet.patches.prepare import prepare
 from nodulenet.report.run import report_on_run
@@ -50,7 +51,9 @@ def test_every_held_out_candidate_is_scored_though_few_are_stored(
     point = found[["x_lps_mm", "y_lps_mm", "z_lps_mm"]].to_numpy(dtype=float)
     answer = classify(open_ct(scan), point, done.run.path).table.iloc[0]
     low, high = answer["fold_low"], answer["fold_high"]
-    assert np.isclose(found["probability"], [low, high], atol=1e-4).any()
+    calibration = Bundle(done.run.path).model().calibration
+    expected = calibration.apply(found["probability"]) if calibration else found["probability"]
+    assert np.isclose(expected, [low, high], atol=1e-4).any()
     metrics = report_on_run(done.run).metrics
     froc = metrics["models"]["squeezenodule_v1"]["froc"]
     assert froc["available"]

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from nodulenet.config.schema import Config
 from nodulenet.errors import RunError
 from nodulenet.evaluation.bootstrap import auc_bootstrap
-from nodulenet.inference.bundle import write_bundle
+from nodulenet.inference.bundle_content import write_bundle
 from nodulenet.training import kfold
 from nodulenet.training.data import TrainingData
 
