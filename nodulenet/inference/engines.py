@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,10 +166,9 @@ class OpenVinoEngine(Engine):
     name = OPENVINO
 
     def __init__(self, file: Path, precision: str = F32, threads: int | None = None) -> None:
-        openvino = import_openvino()
-        core = openvino.Core()
+        core = _openvino_core()
         self.precision = precision
-        if precision == BF16 and not _computes_bf16(core):
+        if precision == BF16 and not cpu_computes_bf16():
             raise UsageError("precision bf16: this CPU has no bfloat16 instructions; use f32")
         if not file.is_file():
             raise BundleError(f"{file}: there is no such file")
@@ -245,13 +245,15 @@ def _keras_engine(file: Path, threads: int | None) -> KerasEngine:
         raise _unreadable(file, error) from error
 
 
-def _computes_bf16(core: Any) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+@lru_cache(maxsize=1)
+def _openvino_core() -> Any:
+    """One for all models: each new one would load its plugins again."""
+    return import_openvino().Core()
 
 
 def cpu_computes_bf16() -> bool:
     """Whether OpenVINO can compute in bfloat16 on this machine."""
-    return _computes_bf16(import_openvino().Core())
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _unreadable(file: Path, error: Exception) -> BundleError:

@@ -23,6 +23,7 @@ from nodulenet.inference.export.listing import (
     open_exported,
     read_listing,
 )
+from nodulenet.inference.pack import pack_bundle
 from nodulenet.patches.store import PatchStore
 from nodulenet.training.input import model_inputs
 from nodulenet.training.run import Run
@@ -108,3 +109,17 @@ def test_a_format_that_differs_is_said_and_never_taken(
 def test_a_format_must_be_named(bundle: Path) -> None:
     done = CliRunner().invoke(app, [str(bundle)])
     assert isinstance(done.exception, UsageError)
+
+
+def test_an_archive_stays_as_it_is(small_run: Run, tmp_path: Path) -> None:
+    packed = pack_bundle(small_run.path, tmp_path / "bundle.zip")
+    done = CliRunner().invoke(app, [str(packed), "--format", "openvino"])
+    assert isinstance(done.exception, UsageError)
+    assert "--out DIR" in str(done.exception)
+    done = CliRunner().invoke(
+        app,
+        [str(packed), "--format", "openvino", "--out", str(tmp_path), "--run", str(small_run.path)],
+    )
+    assert done.exit_code == 0, done.output
+    parity = next(iter(read_listing(tmp_path).values())).parity
+    assert parity.patches.endswith("out-of-fold patches of the run")

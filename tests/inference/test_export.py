@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from nodulenet.inference.engines import KerasEngine, cpu_computes_bf16, open_eng
 from nodulenet.inference.export.files import export_onnx, export_openvino
 from nodulenet.inference.export.parity import check_parity
 from nodulenet.models.registry import build_model, list_models
+from nodulenet.training.familiarity import with_features
 
 WRITERS: dict[str, tuple[Callable[..., Path], str]] = {
     "onnx": (export_onnx, ".onnx"),
@@ -113,16 +113,13 @@ def test_further_outputs_follow_the_probabilities(engine: str, tmp_path: Path) -
     need(engine)
     shape = (24, 24, 1)
     model = spread_out(build_model("squeezenodule_v2", shape))
-    features = keras.layers.GlobalAveragePooling2D(name="embedding")(
-        model.get_layer("simpfire9").output
-    )
-    both = keras.Model(model.input, [model.output, features])
+    both = with_features(model)
     write, suffix = WRITERS[engine]
     opened = open_engine(engine, write(both, tmp_path / f"a{suffix}", shape))
     x = some_patches(shape)
     expected = KerasEngine(both).outputs(x)
     found = opened.outputs(x)
-    assert [part.shape for part in found] == [(5, 2), (5, 512)]
+    assert expected[1].shape[-1] == 512
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 

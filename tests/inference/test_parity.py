@@ -151,6 +151,8 @@ def test_the_list_comes_back_and_knows_from_which_weights(engines: Path) -> None
         chosen_engine(engines, "m", ["other"], engine="onnx")
     with pytest.raises(UsageError, match="was not exported"):
         chosen_engine(engines, "m", ["abc"], engine="openvino")
+    with pytest.raises(UsageError, match="name one with --engine"):
+        chosen_engine(engines, "m", ["abc"], precision="bf16")
     assert read_listing(engines / "nowhere") == {}
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from nodulenet.cpus import usable_cpus
-from nodulenet.errors import BundleError, UsageError
-from nodulenet.inference.bundle import Bundle, BundledModel
+from nodulenet.errors import UsageError
+from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.bundled_model import BundledModel
 from nodulenet.inference.engines import (
     BF16,
     F32,
@@ -37,8 +38,8 @@ from nodulenet.inference.export.listing import (
 from nodulenet.inference.export.parity import ParityReport, ParityRow, check_parity, measure_speeds
 from nodulenet.inference.export.rows import ParityPatches, parity_patches
 from nodulenet.progress import Progress, Silent
+from nodulenet.training.familiarity import with_features
 from nodulenet.training.targets import positive_probability
-from nodulenet.versions import file_hash
 
 WRITERS = {ONNX: (export_onnx, ".onnx"), OPENVINO: (export_openvino, ".xml")}
 MOST_PATCHES = 1000
@@ -69,7 +70,7 @@ def export_bundle(
         bundle: whose models.
         formats: of ``onnx`` and ``openvino``.
         out: folder for the files and ``engines.json``. Defaults to ``BUNDLE/engines``.
-        model: key of the only model to export. Defaults to all.
+        model: key of the only model to export; of poses or a stack, its network. Defaults to all.
         run: the run whose out-of-fold patches parity is checked on. Defaults to the bundle, if it
             is one; without its patches, generated ones are taken.
         most_patches: for the check. Defaults to 1000.
@@ -91,9 +92,16 @@ def export_bundle(
             f"export: format {unknown[0] if unknown else '(none)'!r}; expected "
             f"{' or '.join(WRITERS)}"
         )
+    if out is None and not bundle.path.is_dir():
+        raise UsageError(
+            f"export: {bundle.path} is an archive, which stays as it is; unpack it, or give a "
+            f"folder (--out DIR)"
+        )
     folder = Path(out) if out is not None else bundle.path / FOLDER
     listing = read_listing(folder)
-    chosen = [bundle.model(model)] if model is not None else list(bundle.models.values())
+    # Poses and stacks ask a network's models; those are what is exported.
+    networks = [m for m in bundle.models.values() if m.key == m.network]
+    chosen = networks if model is None else [bundle.models[bundle.model(model).network]]
     reporter = progress or Silent()
     files = sum(len(m.files) for m in chosen)
     with reporter.task("export", files, "models") as task:
@@ -147,15 +155,17 @@ class _ModelExport:
 
     def export_file(self, index: int) -> None:
         """Write one model in all formats and let every engine answer."""
-        keras_file = self._bundle.path / self._model.files[index]
         source_hash = self._model.hashes[index]
-        reference = self._load(keras_file, source_hash)
+        reference = self._load(index)
+        # Where the bundle judges how strange a patch is, it needs the features as well.
+        familiar = self._model.familiarity is not None
+        exported = (with_features(reference.model) if familiar else None) or reference.model
         fold = self._model.folds[index]
         seed = list(self._model.folds[:index]).count(fold)
         for name in self._formats:
             write, suffix = WRITERS[name]
             target = self._folder / self._model.key / name / f"fold-{fold}-seed-{seed}{suffix}"
-            write(reference.model, target, self._bundle.spec.input_shape)
+            write(exported, target, self._bundle.spec.input_shape)
             self._files[name].append(exported_file(self._folder, target, source_hash))
         engines = self._engines(reference, index)
         group = None if None in self._patches.inputs else fold
@@ -204,16 +214,10 @@ class _ModelExport:
                 engines[name, BF16] = open_engine(name, file, precision=BF16, threads=self._threads)
         return engines
 
-    def _load(self, file: Path, expected: str) -> KerasEngine:
+    def _load(self, index: int) -> KerasEngine:
         from nodulenet.models import register_own_model
 
-        if not file.is_file():
-            raise BundleError(f"{file}: is missing from the bundle")
-        if file_hash(file) != expected:
-            raise BundleError(
-                f"{file}: was changed after the bundle was written; do not use it, take the bundle "
-                f"from its source again"
-            )
+        file = self._bundle._unchanged(self._model.files[index], self._model.hashes[index])
         register_own_model(self._model.registry_name)
         engine = open_engine(KERAS, file, threads=self._threads)
         assert isinstance(engine, KerasEngine)

@@ -9,7 +9,8 @@ from typing import Any
 from nodulenet.errors import UsageError
 
 INPUT = "patches"
-PROBABILITIES = "probabilities"
+# The second output of `nodulenet.training.familiarity.with_features` tells how strange a patch is.
+OUTPUTS = ("probabilities", "features")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class FrozenGraph:
 
     Attributes:
         definition: the TensorFlow ``GraphDef``.
-        outputs: names of its outputs; the first is ``probabilities``.
+        outputs: names of its outputs: ``probabilities``, then ``features``, then ``output_2``, ...
     """
 
     definition: Any
@@ -29,8 +30,7 @@ def freeze(model: Any, input_shape: Sequence[int]) -> FrozenGraph:
     """The graph of a model in inference (no dropout, moving averages of batch normalization).
 
     Args:
-        model: a Keras model of one input; its first output is the probabilities, further ones
-            keep the names that the model has for them.
+        model: a Keras model of one input; its first output is the probabilities.
         input_shape: ([z,] y, x, channels) of a patch, all of them known: the way that pooling
             keeps its last window depends on them.
 
@@ -70,7 +70,8 @@ def freeze(model: Any, input_shape: Sequence[int]) -> FrozenGraph:
         convert_variables_to_constants_v2,
     )
 
-    outputs = (PROBABILITIES, *model.output_names[1:])
+    count = len(model.outputs)
+    outputs = (*OUTPUTS, *(f"output_{number}" for number in range(len(OUTPUTS), count)))[:count]
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator, unused-ignore]
     def inference(patches: Any) -> list[Any]:

@@ -154,14 +154,20 @@ def chosen_engine(
         Its name, and warnings.
 
     Raises:
-        UsageError: the engine that was asked for was not exported, or from other weights.
+        UsageError: the engine that was asked for was not exported, or from other weights; another
+            precision than float32 without an engine.
     """
     if engine == KERAS:
         return KERAS, ()
     exported = read_listing(folder).get(model)
     formats = () if exported is None else exported.formats(hashes)
     if engine is None:
-        if exported is None or precision != F32:
+        if precision != F32:
+            raise UsageError(
+                f"--precision {precision}: no engine is chosen by itself but in {F32}; name one "
+                f"with --engine"
+            )
+        if exported is None:
             return KERAS, ()
         available = [n for n in installed_engines() if n == KERAS or n in formats]
         return choose_engine(available, exported.parity), ()

@@ -18,6 +18,8 @@ from nodulenet.seeds import generator
 from nodulenet.training.run import ID_DTYPES, Run
 
 _GENERATED = 64
+# Inputs are float32 and kept for all models.
+_MOST_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def parity_patches(
         model: key of the model in the run.
         folds: those of the files that are compared.
         run: the run directory, or None.
-        most: patches at most; of more, both labels are drawn from.
+        most: patches at most, fewer of large ones; of more, some are drawn of each fold and label.
         seed: of the draw and of what is generated.
     """
     if run is not None:
@@ -79,7 +81,8 @@ def _of_run(
     rows = rows[rows["finding_id"].isin(position.index)]
     if store.spec.stored_shape != spec.stored_shape or rows.empty:
         return None
-    rows = _draw(rows, most, seed)
+    fitting = max(1, _MOST_BYTES // (4 * int(np.prod(spec.input_shape))))
+    rows = _draw(rows, min(most, fitting), seed)
     wanted = set(folds)
     # Of a model that is no fold's, such as one trained on everything, each patch says as much.
     groups = (
