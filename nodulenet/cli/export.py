@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Run or bundle directory.")],
     format_: Annotated[
-        list[Literal["onnx", "openvino"]] | None,
-        typer.Option("--format", help="May be given twice; needed."),
+        list[str] | None,
+        typer.Option("--format", metavar="onnx|openvino", help="May be given twice; needed."),
     ] = None,
     out: Annotated[
         Path | None,

@@ -46,7 +46,7 @@ def bundle(small_run: Run, tmp_path: Path) -> Path:
 
 def test_parity_on_the_predictions_of_the_run(bundle: Path) -> None:
     identity = file_hash(bundle / "bundle.json")
-    done = CliRunner().invoke(app, [str(bundle), "--format", "onnx", "--threads", "1"])
+    done = CliRunner().invoke(app, [str(bundle), "--format", "onnx"])
     assert done.exit_code == 0, done.output
     # The second export leaves the first format and compares it again.
     done = CliRunner().invoke(app, [str(bundle), "--format", "openvino", "--json"])

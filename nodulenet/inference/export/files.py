@@ -47,7 +47,7 @@ def export_onnx(model: Any, path: str | Path, input_shape: Sequence[int]) -> Pat
             "export to ONNX needs onnx and tf2onnx: pip install 'nodulenet[export]'"
         ) from error
     graph = freeze(model, input_shape)
-    with _quiet("tf2onnx"):
+    with _quiet("tf2onnx", "tensorflow"):
         written, _ = convert.from_graph_def(
             graph.definition,
             input_names=[f"{INPUT}:0"],
@@ -123,12 +123,13 @@ def _name_plainly(graph: Any, names: Sequence[str]) -> None:
 
 
 @contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """Without a logger's lines on how it works."""
-    log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.ERROR)
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Without lines on how loggers' packages work inside."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
