@@ -69,8 +69,10 @@ CASES: list[tuple[str, tuple[int, ...], int, dict[str, Any]]] = [
     ("squeezenodule_v2_3d", (22, 33, 24, 1), 2, {"normalization": "group"}),
     ("squeezenet_1.1_3d", (24, 24, 24, 1), 1, {"normalization": "batch"}),
 ]
+# The published ReLU before the softmax would leave some random models with one answer for all.
+OPTIONS = {"normalization": "batch", "head_activation": "linear"}
 OTHERS = [
-    (name, (30, 27, 25, 2) if name.endswith("3d") else (41, 36, 3), 2, {"normalization": "batch"})
+    (name, (30, 27, 25, 2) if name.endswith("3d") else (41, 36, 3), 2, OPTIONS)
     for name in list_models()
     if name not in [case[0] for case in CASES]
 ]
@@ -91,6 +93,9 @@ def test_an_exported_model_answers_as_keras(
 ) -> None:
     need(engine)
     model = spread_out(build_model(name, shape, classes, **options))
+    if name.startswith("resnet"):
+        # Additions make large features; saturated probabilities would hide differences.
+        model.weights[-2].assign(model.weights[-2] * 0.2)
     write, suffix = WRITERS[engine]
     opened = open_engine(engine, write(model, tmp_path / f"model{suffix}", shape), threads=1)
     x = some_patches(shape)
