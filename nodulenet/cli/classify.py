@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -89,6 +89,13 @@ def classify(
     use: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
     ] = None,
+    engine: Annotated[
+        Literal["keras", "onnx", "openvino"] | None,
+        typer.Option(help="What computes; default the fastest that passed `nodulenet export`."),
+    ] = None,
+    precision: Annotated[
+        Literal["f32", "bf16"], typer.Option(help="Of --engine openvino.")
+    ] = "f32",
     operating_point: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="By which threshold `call` is given; default the first."),
@@ -132,8 +139,15 @@ def classify(
     if scan is None and patches is None and table is None:
         raise UsageError("classify: give SCAN, --table SCANS or --patches ARCHIVE")
     from nodulenet.inference.answering import Answering
+    from nodulenet.inference.bundle import Bundle
 
     answering = Answering(operating_point, miss_rate, prevalence)
+
+    def opened() -> Bundle:
+        bundle = Bundle(model, engine=engine, precision=precision)
+        bundle.model(use)
+        return bundle
+
     wanted = _formats(formats, out, as_json)
     how = _Pointing(
         tuple(point or ()), points, space, csv_format(csv_separator, csv_decimal), first_pixel
@@ -152,7 +166,7 @@ def classify(
         answers = classify_patches(
             patches,
             table,
-            model,
+            opened(),
             array=array,
             columns=given,
             spacing_mm=spacing_mm,
@@ -165,20 +179,18 @@ def classify(
     if scan is None:
         assert table is not None
         _refuse("--table", {"--series": series, "--reference-dicom": reference_dicom})
-        _many(table, how, model, use, answering, out, wanted, irregular, jobs, scheduler)
+        _many(table, how, opened, use, answering, out, wanted, irregular, jobs, scheduler)
         return
     _refuse("SCAN", {"--table": table, "--jobs": jobs, "--scheduler": scheduler})
     how.require()
     from nodulenet.ct import open_ct
-    from nodulenet.inference.bundle import Bundle
 
     if wanted:
         from nodulenet.inference.outputs.formats import refuse_unfit
 
         # What cannot be known before the scan is opened is asked again when it is written.
         refuse_unfit(wanted, points=True, scan=True, dicom=True)
-    bundle = Bundle(model)
-    bundle.model(use)
+    bundle = opened()
     volume = open_ct(scan, series_uid=series, irregular=irregular)
     answers = how.answers(scan, volume, bundle, use, answering)
     dicom = reference_dicom or (scan if volume.format == "dicom" else None)
@@ -306,7 +318,7 @@ def _formats(names: str | None, out: Path | None, as_json: bool) -> tuple[Output
 def _many(
     table: Path,
     how: _Pointing,
-    model: Path,
+    opened: Callable[[], Bundle],
     use: str | None,
     answering: Answering,
     out: Path | None,
@@ -332,7 +344,7 @@ def _many(
     )
     done = classify_scans(
         source,
-        model,
+        opened(),
         out,
         formats=wanted,
         model=use,

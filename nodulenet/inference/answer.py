@@ -42,7 +42,7 @@ def answer_cuts(
         # Of its own columns, not those that other scans' findings have.
         own = answered.iloc[end - len(cut.table) : end].reset_index(drop=True)
         table = own[[*cut.table.columns, *made]]
-        warnings = (*cut.warnings, *_warnings(model, bundle, how))
+        warnings = (*cut.warnings, *bundle.engine_notes, *_warnings(model, bundle, how))
         results.append(_answers(table, cut.failures, bundle, model, how, warnings))
     return results
 
@@ -67,6 +67,7 @@ def _answers(
             "name": bundle.name,
             "hash": bundle.hash,
             "training_prevalence": bundle.prevalence,
+            "engine": bundle.engine,
             **bundle.facts,
         },
         operating_point=how.operating_point,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from nodulenet.errors import BundleError, ConfigError, PredictionsError
 from nodulenet.evaluation.logistic import logit
 from nodulenet.inference.bundle_archive import unpack_archive
 from nodulenet.inference.bundled_model import BundledModel, read_models, stack_covariates
+from nodulenet.inference.engines import F32, KERAS, Engine, KerasEngine
+from nodulenet.inference.export.listing import chosen_engine, open_exported, read_listing
 from nodulenet.patches.values import Values
 from nodulenet.training.identities import shared_identities
 from nodulenet.versions import file_hash
@@ -38,6 +41,8 @@ FORMAT = 2
 READABLE = (1, 2)
 _TARGET: TypeAdapter[Target | None] = TypeAdapter(Target | None)
 FILE = "bundle.json"
+ENGINES = "engines"
+"""Folder of what `nodulenet export` made."""
 # Model inputs are float32 and large; so many are made at a time.
 _CHUNK = 256
 
@@ -70,6 +75,8 @@ class Bundle:
         models: by key, networks in the order of the configuration, then what is made of them; the
             first is the default.
         envelope: limits of the training data, of :mod:`nodulenet.inference.envelope`.
+        engine: which one answers, known once it has been asked.
+        engine_notes: what to know of that choice.
         facts: ``nodulenet`` (version), ``label_basis`` (counts) and ``card`` (one line).
         training: what it comes from: ``source``, counts of what was held out, and of all in the
             folds (``run``) with ``patients_hash`` and ``scans_hash`` of
@@ -77,14 +84,25 @@ class Bundle:
             anything elsewhere). Older bundles lack the last three.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, *, engine: str | None = None, precision: str = F32
+    ) -> None:
         """Open a run or bundle directory, or a bundle's ``.zip``.
+
+        Args:
+            path: where it is.
+            engine: ``keras``, ``onnx`` or ``openvino``. Defaults to the fastest that is installed,
+                was exported and passed parity, see :mod:`nodulenet.inference.export.listing`.
+            precision: of the engine, ``f32`` or ``bf16``. Defaults to ``f32``.
 
         Raises:
             BundleError: it is none, or of a format that this version does not read.
         """
         self.path = Path(path)
         self._folder = self.path
+        self._engine, self._precision = engine, precision
+        self.engine: str | None = None
+        self.engine_notes: tuple[str, ...] = ()
         if self.path.suffix == ".zip" and self.path.is_file():
             # Keras reads models from files; the folder goes when this object does.
             self._unpacked = tempfile.TemporaryDirectory(prefix="nodulenet-bundle-")
@@ -121,7 +139,7 @@ class Bundle:
                 f"again with `nodulenet train`"
             ) from error
         for name, expected in content.get("files", {}).items():
-            self._unchanged(name, expected)
+            self.unchanged(name, expected)
         self._loaded: dict[str, list[_Loaded]] = {}
 
     @property
@@ -199,52 +217,71 @@ class Bundle:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
         """Of a piece: (model files, n) probabilities, and its strangeness (n,)."""
         from nodulenet.training.exact_pose import spec_symmetries
-        from nodulenet.training.familiarity import outputs_and_features
-        from nodulenet.training.input import model_inputs, predict
+        from nodulenet.training.familiarity import pooled
+        from nodulenet.training.model_inputs import model_inputs
         from nodulenet.training.targets import positive_probability
 
         loaded = self._load(chosen)
-        outputs: list[npt.NDArray[np.float32]] = []
+        outputs: list[Any] = [0.0] * len(loaded)
         distances = []
         for pose, symmetry in enumerate(spec_symmetries(self.spec)[: chosen.poses]):
             inputs = model_inputs(stored, self.spec, self.values, symmetry=symmetry)
             for number, one in enumerate(loaded):
+                found = one.engine.outputs(inputs)
+                outputs[number] = outputs[number] + found[0]
                 # Distances are those of the patch as it is.
-                if pose == 0 and one.familiar is not None:
-                    answer, features = outputs_and_features(one.network, inputs)
-                    distances.append(one.familiar.distances(features) / one.scale)
-                else:
-                    answer = predict(one.network if one.familiar is None else one.plain, inputs)
-                if pose == 0:
-                    outputs.append(answer)
-                else:
-                    outputs[number] = outputs[number] + answer
+                if pose == 0 and one.familiar is not None and len(found) > 1:
+                    distances.append(one.familiar.distances(pooled(found[1])) / one.scale)
         answers = [positive_probability(o / np.float32(chosen.poses), self.target) for o in outputs]
         return np.stack(answers), np.mean(distances, axis=0) if distances else None
 
     def _load(self, model: BundledModel) -> list[_Loaded]:
         if model.network not in self._loaded:
-            # Importing the package registers the classes of our saved models.
-            from nodulenet.models import register_own_model
-            from nodulenet.training.backend import keras
-            from nodulenet.training.familiarity import Familiar, with_features
-
-            register_own_model(model.registry_name)
-            shipped = model.familiarity
-            loaded = []
-            for number, (name, expected) in enumerate(zip(model.files, model.hashes, strict=True)):
-                file = self._unchanged(name, expected)
-                network = keras.models.load_model(file, compile=False, safe_mode=True)
-                both = with_features(network) if shipped is not None else None
-                if shipped is None or both is None:
-                    loaded.append(_Loaded(network, network, None, 1.0))
-                    continue
-                known = self._unchanged(shipped.files[number], shipped.hashes[number])
-                loaded.append(_Loaded(both, network, Familiar.load(known), shipped.scales[number]))
-            self._loaded[model.network] = loaded
+            name, notes = chosen_engine(
+                self._folder / ENGINES,
+                model.network,
+                model.hashes,
+                engine=self._engine,
+                precision=self._precision,
+            )
+            self.engine_notes = notes
+            self.engine = name
+            if name == KERAS:
+                engines: list[Engine] = list(self._keras_engines(model))
+            else:
+                exported = read_listing(self._folder / ENGINES)[model.network]
+                engines = open_exported(
+                    self._folder / ENGINES, exported, name, precision=self._precision
+                )
+            self._loaded[model.network] = [
+                _Loaded(engine, *self._familiar(model, number))
+                for number, engine in enumerate(engines)
+            ]
         return self._loaded[model.network]
 
-    def _unchanged(self, name: str, expected: str) -> Path:
+    def _keras_engines(self, model: BundledModel) -> Iterator[KerasEngine]:
+        # Importing the package registers the classes of our saved models.
+        from nodulenet.models import register_own_model
+        from nodulenet.training.backend import keras
+        from nodulenet.training.familiarity import with_features
+
+        register_own_model(model.registry_name)
+        for name, expected in zip(model.files, model.hashes, strict=True):
+            file = self.unchanged(name, expected)
+            network = keras.models.load_model(file, compile=False, safe_mode=True)
+            both = with_features(network) if model.familiarity is not None else None
+            yield KerasEngine(network if both is None else both)
+
+    def _familiar(self, model: BundledModel, number: int) -> tuple[Familiar | None, float]:
+        from nodulenet.training.familiarity import Familiar
+
+        shipped = model.familiarity
+        if shipped is None:
+            return None, 1.0
+        file = self.unchanged(shipped.files[number], shipped.hashes[number])
+        return Familiar.load(file), shipped.scales[number]
+
+    def unchanged(self, name: str, expected: str) -> Path:
         """A listed file, refused where it is not the one that was listed."""
         file = _inside(self._folder, name)
         if not file.is_file():
@@ -259,10 +296,9 @@ class Bundle:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A fold model: ``network`` gives its features too where ``familiar`` is there."""
+    """A fold model, and what it knows of its training patches."""
 
-    network: Any
-    plain: Any
+    engine: Engine
     familiar: Familiar | None
     scale: float
 

@@ -129,7 +129,7 @@ def with_features(model: Any) -> Any:
     if not weighted:
         return None
     try:
-        return keras.Model(model.inputs, [model.outputs[0], weighted[-1].input])
+        return keras.Model(model.inputs[0], [model.outputs[0], weighted[-1].input])
     except (AttributeError, ValueError):
         return None
 
@@ -163,7 +163,7 @@ def unit_familiar(
 
     None where the model's features cannot be had, or where there are too few patches.
     """
-    from nodulenet.training.input import model_inputs
+    from nodulenet.training.model_inputs import model_inputs
 
     asked = with_features(model)
     if asked is None:

@@ -16,21 +16,16 @@ from nodulenet.cpus import usable_cpus
 from nodulenet.errors import ConfigError
 from nodulenet.models.precision import has_gpu
 from nodulenet.patches.store import PatchStore
-from nodulenet.patches.symmetry import Symmetry
 from nodulenet.patches.values import Values
 from nodulenet.seeds import generator
 from nodulenet.training.augmentation import BatchAugmentation
 from nodulenet.training.backend import keras
-from nodulenet.training.channels import Channels
 from nodulenet.training.epoch import EpochOrder, Rows
 from nodulenet.training.exact_pose import (
-    cropped_body,
-    cropped_planes,
-    posed_planes,
     spec_symmetries,
 )
+from nodulenet.training.model_inputs import model_inputs
 from nodulenet.training.prefetch import Prefetch
-from nodulenet.training.resampling import PIECE_VOXELS
 
 Floats = npt.NDArray[np.float32]
 
@@ -142,44 +137,6 @@ def _threads_beside_the_step() -> int:
     if not has_gpu():
         return 1
     return max(1, min(8, usable_cpus() - 1))
-
-
-def model_inputs(
-    stored: npt.NDArray[np.int16],
-    spec: PatchSpec,
-    values: Values,
-    *,
-    symmetry: Symmetry | None = None,
-) -> Floats:
-    """Stored patches as model input without chance: centre crop, pose, windows.
-
-    Args:
-        stored: (n, *spec.stored_shape).
-        spec: what patches are.
-        values: the scale between stored and source values.
-        symmetry: one of :func:`nodulenet.training.exact_pose.spec_symmetries`. Defaults to None.
-
-    Returns:
-        float32 (n, *spec.input_shape).
-    """
-    inputs = np.empty((len(stored), *spec.input_shape), dtype=np.float32)
-    channels = Channels(spec)
-    group = max(1, PIECE_VOXELS // int(np.prod(spec.size)))
-    for start in range(0, len(stored), group):
-        piece = slice(start, start + group)
-        patches = values.from_stored(_middle(stored[piece], spec, symmetry))
-        channels.write(patches, inputs[piece], np.empty_like(patches))
-    return inputs
-
-
-def _middle(
-    stored: npt.NDArray[np.int16], spec: PatchSpec, symmetry: Symmetry | None
-) -> npt.NDArray[np.int16]:
-    if spec.orthogonal_planes:
-        planes = cropped_planes(stored, spec.size)
-        return np.stack(planes if symmetry is None else posed_planes(planes, symmetry), axis=1)
-    body = cropped_body(stored, spec.size)
-    return body if symmetry is None else symmetry.apply(body)
 
 
 def predict(model: Any, inputs: Floats, batch_size: int = 64) -> Floats:

@@ -14,7 +14,7 @@ from nodulenet.errors import UsageError
 from nodulenet.patches.store import PatchStore
 from nodulenet.seeds import generator
 from nodulenet.training.augmentation import BatchAugmentation
-from nodulenet.training.input import model_inputs
+from nodulenet.training.model_inputs import model_inputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -259,7 +259,8 @@ def judge_on(
         store, data, config: of the run.
         rows: labelled findings; those that are not stored are left out.
     """
-    from nodulenet.training.input import model_inputs, predict, score
+    from nodulenet.training.input import predict, score
+    from nodulenet.training.model_inputs import model_inputs
 
     rows = rows[data.stored[rows]]
     judged = data.findings.iloc[rows]

@@ -25,7 +25,7 @@ from nodulenet.inference.export.listing import (
 )
 from nodulenet.inference.pack import pack_bundle
 from nodulenet.patches.store import PatchStore
-from nodulenet.training.input import model_inputs
+from nodulenet.training.model_inputs import model_inputs
 from nodulenet.training.run import Run
 from nodulenet.versions import file_hash
 

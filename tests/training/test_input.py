@@ -21,13 +21,8 @@ from nodulenet.patches.store import PatchStore, StoreWriter, UnitResult, content
 from nodulenet.patches.values import Values
 from nodulenet.training.backend import keras
 from nodulenet.training.epoch import EpochOrder
-from nodulenet.training.input import (
-    TrainingBatches,
-    available_poses,
-    model_inputs,
-    predict,
-    score,
-)
+from nodulenet.training.input import TrainingBatches, available_poses, predict, score
+from nodulenet.training.model_inputs import model_inputs
 
 STILL = Augmentation(flips=False, rotations="none", shift_voxels=0)
 WINDOW = (-1000.0, 400.0)

@@ -217,7 +217,7 @@ class _ModelExport:
     def _load(self, index: int) -> KerasEngine:
         from nodulenet.models import register_own_model
 
-        file = self._bundle._unchanged(self._model.files[index], self._model.hashes[index])
+        file = self._bundle.unchanged(self._model.files[index], self._model.hashes[index])
         register_own_model(self._model.registry_name)
         engine = open_engine(KERAS, file, threads=self._threads)
         assert isinstance(engine, KerasEngine)

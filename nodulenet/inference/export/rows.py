@@ -66,7 +66,7 @@ def parity_patches(
 def _of_run(
     folder: Path, spec: PatchSpec, model: str, folds: Sequence[int], most: int, seed: int
 ) -> ParityPatches | None:
-    from nodulenet.training.input import model_inputs
+    from nodulenet.training.model_inputs import model_inputs
 
     try:
         run = Run.open(folder)
