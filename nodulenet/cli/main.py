@@ -17,6 +17,7 @@ from nodulenet.cli import (
     compare,
     config,
     evaluate,
+    explain,
     findings,
     froc,
     info,
@@ -72,6 +73,7 @@ app.command(epilog=EPILOG)(validate.validate)
 app.command(epilog=EPILOG)(compare.compare)
 app.command(epilog=EPILOG)(froc.froc)
 app.command(epilog=EPILOG)(classify.classify)
+app.command(epilog=EPILOG)(explain.explain)
 app.command(epilog=EPILOG)(patch.patch)
 app.command(epilog=EPILOG)(info.info)
 app.command(epilog=EPILOG)(config.config)
