@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -72,7 +73,7 @@ def test_the_figure_says_what_it_is(shape: tuple[int, ...]) -> None:
     assert labels[0] == "-0.2"
     assert labels[-1] == "+0.2"
     # Nothing stands outside the figure.
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    renderer = FigureCanvasAgg(figure).get_renderer()
     box = figure.bbox
     for artist in (*figure.texts, *(t for ax in figure.axes for t in ax.texts)):
         extent = artist.get_window_extent(renderer)

@@ -45,7 +45,9 @@ def test_it_is_what_torch_computes(rank: int) -> None:
     """The whole of it by hand, with torch's autograd: features, log-odds, weights, sum."""
     model = small_net(rank, 3)
     x = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:])).astype("float32")
-    target = ClassTarget(column="c", classes=[[1], [2], [3]], negative=[0], positive=[1, 2])
+    target = ClassTarget(
+        kind="classes", column="c", classes=[[1], [2], [3]], negative=[0], positive=[1, 2]
+    )
     weights = [torch.tensor(w) for w in model.get_weights()]
     conv = torch.nn.functional.conv3d if rank == 3 else torch.nn.functional.conv2d
     feature = torch.tensor(np.moveaxis(x, -1, 1))
@@ -98,7 +100,7 @@ def test_our_models_in_one_tape(name: str, shape: tuple[int, ...], layer: str | 
 def test_a_sure_model_still_has_a_map() -> None:
     """At a probability that float32 rounds to 1 the probability's own gradient is nothing."""
     model = small_net(2, 2)
-    *rest, bias = model.get_weights()
+    *rest, _ = model.get_weights()
     x = np.random.default_rng(1).random((1, *model.input_shape[1:]))
     before = class_activation_map(model, x)
     model.set_weights([*rest, np.array([0.0, 60.0])])
@@ -129,7 +131,7 @@ def test_other_models_than_graphs_are_refused() -> None:
         def call(self, x: Any) -> Any:
             return x
 
-    with pytest.raises(UsageError, match="subclassed model.*use occlusion"):
+    with pytest.raises(UsageError, match=r"subclassed model.*use occlusion"):
         class_activation_map(Own(), np.zeros((1, 8, 8, 1)))
     flat = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(2)])
     with pytest.raises(UsageError, match="no layer with spatial axes"):
@@ -246,7 +248,9 @@ from nodulenet.inference.explain.grad_cam import class_activation_map
 assert keras.backend.backend() == sys.argv[3]
 given = np.load(sys.argv[1])
 from nodulenet.models.registry import build_model
-model = build_model("squeezenodule_v1", (32, 32, 1), 2, normalization="batch", head_activation="linear")
+model = build_model(
+    "squeezenodule_v1", (32, 32, 1), 2, normalization="batch", head_activation="linear"
+)
 model.set_weights([given[str(i)] for i in range(len(model.weights))])
 np.save(sys.argv[2], class_activation_map(model, given["x"]))
 """

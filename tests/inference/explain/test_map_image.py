@@ -56,7 +56,7 @@ def test_in_the_voxels_of_the_scan_as_simpleitk_resamples(turned: bool, tmp_path
 
 
 def test_every_form_has_its_place(tmp_path: Path) -> None:
-    """A scan whose HU are a mark at a known place: where the mark is in the patch, it is in the map."""
+    """A mark at a known place of a scan: the map of the patch has it at that place, too."""
     hu = np.zeros((60, 60, 60), np.int16)
     volume = CTVolume.from_array(hu, (1, 1, 1), (-20, -37, 2))
     mark = np.array([13.0, -9.0, 33.0])
