@@ -9,7 +9,6 @@ import typer
 
 from nodulenet.cli.arguments import (
     IrregularOption,
-    ScanArgument,
     SeriesOption,
     SpaceOption,
     numbers,
@@ -21,14 +20,27 @@ if TYPE_CHECKING:
 
 
 def explain(
-    scan: ScanArgument,
-    point: Annotated[str, typer.Option(metavar="X,Y,Z", help="The finding's centre, in --space.")],
+    scan: Annotated[
+        Path | None,
+        typer.Argument(help="DICOM folder, file or .zip, .nii, .nii.gz, .mhd, .mha, .nrrd."),
+    ] = None,
     model: Annotated[
-        Path, typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory.")
-    ],
+        Path | None,
+        typer.Option("--model", metavar="RUN_OR_BUNDLE", help="Run or bundle directory; needed."),
+    ] = None,
+    point: Annotated[
+        str | None, typer.Option(metavar="X,Y,Z", help="The finding's centre, in --space.")
+    ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the map (NIfTI), picture and JSON.")
-    ],
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the map (NIfTI), picture and JSON."),
+    ] = None,
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery", help="Instead of SCAN: maps for the gallery in the report of a run."
+        ),
+    ] = False,
     method: Annotated[
         Literal["grad-cam", "occlusion"],
         typer.Option(help="Gradients at a layer, or answers with parts covered."),
@@ -64,6 +76,16 @@ def explain(
     irregular: IrregularOption = "refuse",
 ) -> None:
     """Draw and save which parts of the patch speak for and against the answer at a point."""
+    if model is None:
+        raise UsageError("explain: --model RUN_OR_BUNDLE is missing; give a trained run directory")
+    if gallery:
+        given = (scan, point, out, layer, box_mm, stride_mm, space, series)
+        if any(value is not None for value in given) or fill != "median" or on_scan_grid:
+            raise UsageError("explain: --gallery goes with --model, --method and --use alone")
+        _explain_gallery(model, method, use)
+        return
+    if scan is None or point is None or out is None:
+        raise UsageError("explain: give SCAN, --point X,Y,Z and --out DIR, or --gallery")
     place = numbers(point, "--point", (3,), "56.2,86.2,-115.9")
     if method == "grad-cam" and (box_mm is not None or stride_mm is not None or fill != "median"):
         raise UsageError("explain: --box-mm, --stride-mm and --fill belong to --method occlusion")
@@ -104,6 +126,35 @@ def explain(
     for file in write_explained(out, explained, scan=volume if on_scan_grid else None):
         typer.echo(file)
     _say(explained)
+
+
+def _explain_gallery(run: Path, method: Literal["grad-cam", "occlusion"], use: str | None) -> None:
+    import numpy as np
+
+    from nodulenet.atomic import atomic_path
+    from nodulenet.cli.terminal import make_progress, say
+    from nodulenet.evaluation.table import read_predictions
+    from nodulenet.inference.bundle import Bundle
+    from nodulenet.inference.explain.held_out import held_out_maps
+    from nodulenet.patches.store import find_store
+    from nodulenet.report.gallery import saliency_path, select_gallery
+    from nodulenet.training.run import Run
+
+    bundle = Bundle(run)
+    chosen = bundle.model(use)
+    rows = select_gallery(read_predictions(run / "predictions.csv"), chosen.key)
+    folds = {
+        str(name): int(fold) for name, fold in zip(rows["finding_id"], rows["fold"], strict=True)
+    }
+    store = find_store(Run.open(run).config.store_path)
+    progress = make_progress()
+    maps = held_out_maps(bundle, chosen, store, folds, method=method, progress=progress)
+    for finding, found in maps:
+        path = saliency_path(run, chosen.key, finding)
+        with atomic_path(path) as temporary:
+            np.save(temporary, found.values)
+        typer.echo(path)
+    say(f"{len(folds)} maps; `nodulenet evaluate {run}` draws them in the report's gallery")
 
 
 def _say(explained: ExplainedFinding) -> None:

@@ -76,15 +76,15 @@ def occlusion(
             task.advance(len(chunk))
     maps = (falls / times).astype(np.float32)
     sides = " x ".join(f"{mm:g}" for mm in _in_mm(boxes.size, spec))
-    covered_by = f"the patch's median of {_value(cover, values)}" if fill == "median" else None
-    unit = "HU" if values.kind == "hu" else "in source values"
-    covered_by = covered_by or f"{_value(cover, values)}"
+    unit = " HU" if values.kind == "hu" else ""
+    median = "the patch's median of " if fill == "median" else ""
+    covered_by = f"{median}{_value(cover, values):g}{unit}"
     how_many = f", mean of {len(maps)} models" if len(maps) > 1 else ""
     return Explanation(
         values=maps.mean(axis=0, dtype=np.float32),
         by_model=maps,
         method="occlusion",
-        what=f"Occlusion by boxes of {sides} mm with {covered_by} {unit}{how_many}",
+        what=f"Occlusion by boxes of {sides} mm with {covered_by}{how_many}",
         unit="fall of the probability (not calibrated) when covered, mean over the boxes",
         facts={
             "box_voxels": list(boxes.size),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -14,9 +15,13 @@ from typer.testing import CliRunner
 from nodulenet.cli.main import app
 from nodulenet.ct import open_ct
 from nodulenet.errors import UsageError
+from nodulenet.evaluation.table import outer_rows, read_predictions
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.classify import classify
-from nodulenet.inference.explain.finding import explain_finding
+from nodulenet.inference.explain.finding import explain_finding, keras_models
+from nodulenet.inference.explain.grad_cam import grad_cam
+from nodulenet.patches.store import find_store
+from nodulenet.report.gallery import read_saliency, select_gallery
 from nodulenet.training.run import Run
 
 
@@ -40,7 +45,7 @@ def test_the_files_of_a_finding(small_run: Run, method: str, tmp_path: Path) -> 
     assert facts["label_meaning"] == "candidate"
     assert facts["method"] == method
     assert facts["use"] == "research use only"
-    assert facts["models"] == 5
+    assert facts["models"] == len(Bundle(small_run.path).model().files)
     assert 0 <= facts["rank_correlation_with_random_weights"] <= 1
     if method == "grad-cam":
         assert (facts["layer"], facts["cells"]) == ("conv1", [9, 9])
@@ -68,3 +73,27 @@ def test_options_that_do_not_belong_together(small_run: Run, tmp_path: Path) -> 
         assert message in str(done.exception)
     with pytest.raises(UsageError, match="no feature layer 'nowhere'; expected one of conv1"):
         explain_finding(open_ct(path), point, Bundle(small_run.path), layer="nowhere")
+
+
+def test_the_gallery_of_a_run_shows_maps_of_the_models_that_held_out(
+    small_run: Run, tmp_path: Path
+) -> None:
+    """A map is that of the one model of the finding's fold; on a copy, for the run is shared."""
+    run = tmp_path / "run"
+    shutil.copytree(small_run.path, run)
+    done = CliRunner().invoke(app, ["explain", "--gallery", "--model", str(run)])
+    assert done.exit_code == 0, done.output
+    bundle, store = Bundle(run), find_store(small_run.config.store_path)
+    key = bundle.model().key
+    files = sorted((run / "saliency" / key).glob("*.npy"))
+    predictions = read_predictions(run / "predictions.csv")
+    outer = outer_rows(predictions[predictions["model"] == key]).set_index("finding_id")
+    assert len(files) == len(select_gallery(predictions, key))
+    finding = files[0].stem
+    found = read_saliency(run, key, finding, bundle.spec.size)
+    (row,) = np.flatnonzero(store.index["finding_id"] == finding)
+    model = keras_models(bundle, bundle.model())[int(outer.loc[finding, "fold"])]
+    alone = grad_cam([model], store.patches([row])[0], bundle.spec, bundle.values)
+    np.testing.assert_allclose(found, alone.scaled, atol=1e-4)
+    done = CliRunner().invoke(app, ["explain", "--gallery", "--model", str(run), "--layer", "x"])
+    assert "goes with --model, --method and --use alone" in str(done.exception)
