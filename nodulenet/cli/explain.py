@@ -92,8 +92,10 @@ def explain(
     if method == "occlusion" and layer is not None:
         raise UsageError("explain: --layer belongs to --method grad-cam")
     cover: Literal["median", "outside"] | float
-    if fill == "median" or fill == "outside":
-        cover = fill
+    if fill == "median":
+        cover = "median"
+    elif fill == "outside":
+        cover = "outside"
     else:
         (cover,) = numbers(fill, "--fill", (1,), "median, --fill outside or --fill -850")
     import numpy as np
