@@ -100,7 +100,7 @@ def explain(
         (cover,) = numbers(fill, "--fill", (1,), "median, --fill outside or --fill -850")
     import numpy as np
 
-    from nodulenet.cli.terminal import make_progress, warn
+    from nodulenet.cli.terminal import make_progress, say, warn
     from nodulenet.ct import open_ct
     from nodulenet.findings.points import to_lps_mm
     from nodulenet.inference.bundle import Bundle
@@ -123,8 +123,10 @@ def explain(
         random_check=random_check,
         progress=make_progress(),
     )
-    for text in (*volume.warnings, *explained.notes):
+    for text in volume.warnings:
         warn(text)
+    for text in explained.notes:
+        say(f"note: {text}")
     for file in write_explained(out, explained, scan=volume if on_scan_grid else None):
         typer.echo(file)
     _say(explained)

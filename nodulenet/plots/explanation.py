@@ -161,7 +161,7 @@ def explanation_figure(
     one = len(planes) == 1
     lines = [line for text in says for line in _wrapped(text, 84 if one else 126)]
     names = _wrapped(title, 70 if one else 108)
-    top, bottom = 0.19 * len(names) + 0.1, 0.5 + 0.15 * len(lines)
+    top, bottom = 0.19 * len(names) + 0.18, 0.58 + 0.15 * len(lines)
     width, tall = (5.4, 2.6) if one else (7.8, 5.1)
     figure = Figure(figsize=(width, tall + top + bottom))
     figure.patch.set_alpha(0.0)
@@ -172,7 +172,7 @@ def explanation_figure(
         left=0.012,
         right=0.988,
         top=1 - (top + 0.02) / height,
-        bottom=(bottom + 0.06) / height,
+        bottom=(bottom + 0.05) / height,
         wspace=0.03,
         hspace=0.03,
     )
@@ -192,7 +192,7 @@ def explanation_figure(
         color=INK,
         va="top",
     )
-    scale = figure.add_axes((0.3, (bottom - 0.2) / height, 0.4, 0.12 / height))
+    scale = figure.add_axes((0.3, (bottom - 0.3) / height, 0.4, 0.12 / height))
     _draw_scale(scale, positive, strongest, unit)
     figure.text(
         0.012,
@@ -237,17 +237,9 @@ def _draw_scale(ax: Axes, positive: str, strongest: float | None, unit: str) -> 
         spine.set_linewidth(0.6)
         spine.set_color(MUTED)
     for x, side, text in ((-1.05, "right", "against"), (1.05, "left", "for")):
-        ax.text(
-            x,
-            0.5,
-            literal(f"speaks {text} “{positive}”"),
-            ha=side,
-            va="center",
-            fontsize=FONT_SIZE,
-            color=INK,
-        )
-    if unit:
-        ax.set_title(literal(unit), fontsize=FONT_SIZE - 1, color=MUTED, pad=2)
+        ax.text(x, 0.5, text, ha=side, va="center", fontsize=FONT_SIZE, color=INK)
+    what = f"what speaks for and against “{positive}”" + (f": {unit}" if unit else "")
+    ax.set_title(literal(what), fontsize=FONT_SIZE, color=INK, pad=3)
 
 
 def _signed(value: float) -> str:

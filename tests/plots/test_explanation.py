@@ -51,7 +51,7 @@ def test_what_speaks_for_and_against_differs_without_colours_too() -> None:
 
 def words(figure: Figure) -> str:
     figure.canvas.draw()
-    texts = [*figure.texts, *(t for ax in figure.axes for t in ax.texts)]
+    texts = [*figure.texts, *(ax.title for ax in figure.axes)]
     return " ".join(t.get_text() for t in texts).replace("\n", " ")
 
 
@@ -63,19 +63,20 @@ def test_the_figure_says_what_it_is(shape: tuple[int, ...]) -> None:
         planes,
         title="scan at (1, 2, 3)",
         says=["Grad-CAM at conv_1 (6 x 6 cells), mean of $5 models"],
-        positive="nodule",
+        positive="rated malignant",
+        unit="fall of the probability",
         strongest=0.2,
     )
     text = words(figure)
     assert "Grad-CAM at conv_1" in text
-    assert "speaks for “nodule”" in text
+    assert "against “rated malignant”: fall" in text
     labels = [t.get_text() for t in figure.axes[-1].get_xticklabels()]
     assert labels[0] == "-0.2"
     assert labels[-1] == "+0.2"
     # Nothing stands outside the figure.
     renderer = FigureCanvasAgg(figure).get_renderer()
     box = figure.bbox
-    for artist in (*figure.texts, *(t for ax in figure.axes for t in ax.texts)):
+    for artist in (*figure.texts, *(t for ax in figure.axes for t in (*ax.texts, ax.title))):
         extent = artist.get_window_extent(renderer)
         assert extent.x0 >= box.x0 - 1
         assert extent.x1 <= box.x1 + 1
