@@ -48,7 +48,7 @@ def test_the_files_of_a_finding(small_run: Run, method: str, tmp_path: Path) -> 
     assert facts["models"] == len(Bundle(small_run.path).model().files)
     assert 0 <= facts["rank_correlation_with_random_weights"] <= 1
     if method == "grad-cam":
-        assert (facts["layer"], facts["cells"]) == ("conv1", [9, 9])
+        assert (facts["layer"], facts["cells"]) == ("conv1_relu", [9, 9])
     for name in facts["files"]:
         assert (tmp_path / name).stat().st_size > 500
         assert str(tmp_path / name) in done.output
