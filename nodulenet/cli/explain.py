@@ -42,13 +42,13 @@ def explain(
         ),
     ] = False,
     method: Annotated[
-        Literal["grad-cam", "hires-cam", "occlusion"],
+        Literal["grad-cam", "occlusion"],
         typer.Option(help="Gradients at a layer, or answers with parts covered."),
     ] = "grad-cam",
     layer: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Of the CAMs; default the deepest of at least 5 cells a side."
+            metavar="NAME", help="Of Grad-CAM; default the deepest of at least 5 cells a side."
         ),
     ] = None,
     box_mm: Annotated[
@@ -87,10 +87,10 @@ def explain(
     if scan is None or point is None or out is None:
         raise UsageError("explain: give SCAN, --point X,Y,Z and --out DIR, or --gallery")
     place = numbers(point, "--point", (3,), "56.2,86.2,-115.9")
-    if method != "occlusion" and (box_mm is not None or stride_mm is not None or fill != "median"):
+    if method == "grad-cam" and (box_mm is not None or stride_mm is not None or fill != "median"):
         raise UsageError("explain: --box-mm, --stride-mm and --fill belong to --method occlusion")
     if method == "occlusion" and layer is not None:
-        raise UsageError("explain: --layer belongs to --method grad-cam and hires-cam")
+        raise UsageError("explain: --layer belongs to --method grad-cam")
     cover: Literal["median", "outside"] | float
     if fill == "median":
         cover = "median"
@@ -132,9 +132,7 @@ def explain(
     _say(explained)
 
 
-def _explain_gallery(
-    run: Path, method: Literal["grad-cam", "hires-cam", "occlusion"], use: str | None
-) -> None:
+def _explain_gallery(run: Path, method: Literal["grad-cam", "occlusion"], use: str | None) -> None:
     import numpy as np
 
     from nodulenet.atomic import atomic_path

@@ -21,7 +21,7 @@ class Explanation:
         values: float32 in the patch's geometry without margin: (z, y, x), (y, x), or
             (3, rows, columns) of orthogonal planes as the store has them. The mean over the models.
         by_model: (models or folds, *values.shape), of which ``values`` is the mean.
-        method: ``grad-cam``, ``hires-cam`` or ``occlusion``.
+        method: ``grad-cam`` or ``occlusion``.
         what: one line for captions, e.g. ``Grad-CAM at simpfire4 (6 x 6 cells), mean of 5 models``.
         unit: of the values, in words.
         facts: what was done, as JSON can hold it.

@@ -25,8 +25,8 @@ from nodulenet.progress import Progress
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Method = Literal["grad-cam", "hires-cam", "occlusion"]
-METHODS: tuple[Method, ...] = ("grad-cam", "hires-cam", "occlusion")
+Method = Literal["grad-cam", "occlusion"]
+METHODS: tuple[Method, ...] = ("grad-cam", "occlusion")
 
 MUCH_ALIKE = 0.5
 """Rank correlation with the map of random weights from which a map is called no explanation."""
@@ -180,7 +180,7 @@ def explain_finding(
         volume: the scan.
         point_lps_mm: (x, y, z).
         bundle: what answers.
-        method: "grad-cam", "hires-cam" or "occlusion". Defaults to "grad-cam".
+        method: "grad-cam" or "occlusion". Defaults to "grad-cam".
         model: which of the bundle's models. Defaults to its first.
         layer: of :func:`nodulenet.inference.explain.grad_cam.grad_cam`. Defaults to its rule.
         box_mm, stride_mm, fill: of :func:`nodulenet.inference.explain.occlusion.occlusion`.
@@ -238,17 +238,14 @@ def explain_patch(
     raw = float(by_fold.mean())
     calibration = chosen.calibration
     correlation = None
-    if method != "occlusion":
+    if method == "grad-cam":
         # Imported here: it needs Keras, which occlusion leaves to the bundle.
         from nodulenet.inference.explain.grad_cam import grad_cam
 
         models = keras_models(bundle, chosen)
 
         def maps(of: list[Any]) -> Explanation:
-            hires = method == "hires-cam"
-            return grad_cam(
-                of, stored, spec, values, target=bundle.target, layer=layer, hires=hires
-            )
+            return grad_cam(of, stored, spec, values, target=bundle.target, layer=layer)
 
         explanation = maps(models)
     else:

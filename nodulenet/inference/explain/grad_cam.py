@@ -5,11 +5,6 @@ Localization, ICCV 2017, arXiv:1610.02391. Two things differ: the score is the l
 positive class (of two classes the logit of one against the other), and the ReLU at the end is left
 out. What is above 0 is what the paper draws for the positive class, what is below 0 what it draws
 for the negative one.
-
-In a layer that is not the last, a channel may speak for the class at one place and against it at
-another, and the mean over the places then points elsewhere. HiResCAM leaves the mean out: each cell
-is weighted by its own gradient. Draelos R. L., Carin L., Use HiResCAM instead of Grad-CAM for
-faithful explanations of convolutional neural networks, 2020, arXiv:2011.08891.
 """
 
 from __future__ import annotations
@@ -44,7 +39,6 @@ def grad_cam(
     target: Target | None = None,
     layer: str | None = None,
     least_cells: int = LEAST_CELLS,
-    hires: bool = False,
 ) -> Explanation:
     """Grad-CAM of a stored patch, the mean over the models.
 
@@ -57,7 +51,6 @@ def grad_cam(
         layer: name of the layer to look at. Defaults to that of
             :func:`nodulenet.inference.explain.feature_layers.choose_layer`.
         least_cells: for its rule. Defaults to 5.
-        hires: each cell weighted by its own gradient (HiResCAM). Defaults to False.
 
     Raises:
         UsageError: no models, a model without such a layer, or no graph of layers.
@@ -67,7 +60,7 @@ def grad_cam(
     inputs = model_inputs(stored[np.newaxis], spec, values)
     found, chosen, exact = [], [], True
     for model in models:
-        cam, at, in_place = _cam(model, inputs, target, layer, least_cells, hires)
+        cam, at, in_place = _cam(model, inputs, target, layer, least_cells)
         found.append(cam[0])
         chosen.append(at)
         exact = exact and in_place
@@ -78,7 +71,7 @@ def grad_cam(
     if spec.form == "2.5d":
         kind = "orthogonal planes" if spec.orthogonal_planes else "neighbouring slices"
         notes.append(
-            f"the model takes the {kind} as channels, so there is one map for all of them, "
+            f"the model takes the {kind} as channels, so Grad-CAM has one map for all of them, "
             f"shown on each; occlusion tells them apart"
         )
     if min(cells) < least_cells:
@@ -88,13 +81,12 @@ def grad_cam(
         )
     if not exact:
         notes.append("a layer of unknown kind changes the size, so places are approximate")
-    name = "HiResCAM" if hires else "Grad-CAM"
     how_many = f", mean of {len(models)} models" if len(models) > 1 else ""
     return Explanation(
         values=maps.mean(axis=0, dtype=np.float32),
         by_model=maps,
-        method="hires-cam" if hires else "grad-cam",
-        what=f"{name} at {', '.join(names)} ({' x '.join(map(str, cells))} cells){how_many}",
+        method="grad-cam",
+        what=f"Grad-CAM at {', '.join(names)} ({' x '.join(map(str, cells))} cells){how_many}",
         unit="log-odds of the model's probability, gradient times activation, a cell",
         facts={
             "layer": names[0] if len(names) == 1 else names,
@@ -115,7 +107,6 @@ def class_activation_map(
     target: Target | None = None,
     layer: str | None = None,
     least_cells: int = LEAST_CELLS,
-    hires: bool = False,
 ) -> Floats:
     """Grad-CAM of model inputs, for any functional or sequential Keras classifier.
 
@@ -126,7 +117,6 @@ def class_activation_map(
         layer: name of the layer to look at. Defaults to the rule of
             :func:`nodulenet.inference.explain.feature_layers.choose_layer`.
         least_cells: for that rule. Defaults to 5.
-        hires: each cell weighted by its own gradient (HiResCAM). Defaults to False.
 
     Returns:
         float32 (n, [z,] y, x), the cells spread over the input's voxels.
@@ -134,7 +124,7 @@ def class_activation_map(
     Raises:
         UsageError: the model is no graph of layers, or has no such layer.
     """
-    return _cam(model, inputs, target, layer, least_cells, hires)[0]
+    return _cam(model, inputs, target, layer, least_cells)[0]
 
 
 def _cam(
@@ -143,7 +133,6 @@ def _cam(
     target: Target | None,
     name: str | None,
     least_cells: int,
-    hires: bool,
 ) -> tuple[Floats, FeatureLayer, bool]:
     """The maps, the layer, and whether its cells' places are known exactly."""
     values = np.asarray(inputs, dtype=np.float32)
@@ -152,9 +141,7 @@ def _cam(
     head = keras.Model(layer.tensor, log_odds(model, target))
     features = keras.ops.convert_to_numpy(keras.ops.cast(trunk(values, training=False), "float32"))
     spatial = tuple(range(1, features.ndim - 1))
-    weights = gradient(head, features)
-    if not hires:
-        weights = weights.mean(axis=spatial, keepdims=True)
+    weights = gradient(head, features).mean(axis=spatial, keepdims=True)
     cells = (weights * features).sum(axis=-1)
     grid = cell_grid(model, layer, values.shape[1:-1])
     spread = [grid.spread(one, values.shape[1:-1]) for one in cells]

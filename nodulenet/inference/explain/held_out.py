@@ -30,7 +30,7 @@ def held_out_maps(
         model: the one of its models that is meant.
         store: the run's patches.
         folds: finding -> the fold that held it out.
-        method: "grad-cam", "hires-cam" or "occlusion". Defaults to "grad-cam".
+        method: "grad-cam" or "occlusion". Defaults to "grad-cam".
         progress: who is told. Defaults to nobody.
 
     Yields:
@@ -57,9 +57,8 @@ def held_out_maps(
                 )
             (stored,) = store.patches([position[finding]])
             given = (stored, bundle.spec, store.values)
-            if method != "occlusion":
-                hires = method == "hires-cam"
-                found = grad_cam(models, *given, target=bundle.target, hires=hires)
+            if method == "grad-cam":
+                found = grad_cam(models, *given, target=bundle.target)
             else:
                 answer = answers_of(models, bundle.spec, store.values, bundle.target)
                 found = occlusion(answer, *given)

@@ -64,9 +64,6 @@ def test_it_is_what_torch_computes(rank: int) -> None:
     found = class_activation_map(model, x, target=target)
     np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-7)
     assert np.abs(found).max() > 1e-4
-    own = (slope * feature).sum(1).detach().numpy()
-    found_own = class_activation_map(model, x, target=target, hires=True)
-    np.testing.assert_allclose(found_own, own, rtol=1e-4, atol=1e-7)
     # Of two classes, one score against the other: exchanged, every value changes its sign.
     back = target.model_copy(update={"negative": [1, 2], "positive": [0]})
     np.testing.assert_allclose(class_activation_map(model, x, target=back), -found, atol=1e-6)
@@ -227,22 +224,12 @@ def test_a_blob_lights_up_in_a_trained_model_and_not_in_a_random_one() -> None:
         peaks = np.array([np.unravel_index(m.argmax(), m.shape) for m in maps])
         return float((np.linalg.norm(peaks - centres, axis=1) < 5).mean())
 
-    twin = randomised(model)
-    found = {
-        hires: [class_activation_map(m, x, hires=hires) for m in (model, twin)]
-        for hires in (False, True)
-    }
-    alike = {
-        hires: np.mean([abs(rank_correlation(a, b)) for a, b in zip(*maps, strict=True)])
-        for hires, maps in found.items()
-    }
-    shares = {hires: [hits(m) for m in maps] for hires, maps in found.items()}
-    print(shares, alike)
-    assert shares[True][0] >= 0.8
-    assert shares[True][1] <= 0.5
-    # Averaged over a layer that is not the last, weights lose places.
-    assert shares[False][0] < shares[True][0]
-    assert max(alike.values()) < 0.7
+    maps = class_activation_map(model, x)
+    random = class_activation_map(randomised(model), x)
+    assert hits(maps) >= 0.8
+    assert hits(random) <= 0.5
+    alike = np.mean([abs(rank_correlation(a, b)) for a, b in zip(maps, random, strict=True)])
+    assert alike < 0.7
 
 
 def test_random_weights_are_others_and_always_the_same() -> None:
