@@ -18,6 +18,7 @@ from nodulenet.cli import (
     compare,
     config,
     evaluate,
+    explain,
     export,
     findings,
     froc,
@@ -78,6 +79,7 @@ app.command(epilog=EPILOG)(froc.froc)
 app.command(epilog=EPILOG)(bundle.bundle)
 app.command(epilog=EPILOG)(classify.classify)
 app.command(epilog=EPILOG)(export.export)
+app.command(epilog=EPILOG)(explain.explain)
 app.command(epilog=EPILOG)(patch.patch)
 app.command(epilog=EPILOG)(info.info)
 app.command(epilog=EPILOG)(config.config)

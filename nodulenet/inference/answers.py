@@ -58,8 +58,8 @@ class Answers:
         label_meaning: candidate, reader_rating or outcome.
         class_names: of the negative and the positive class.
         bundle: what answered: ``name``, ``hash`` (SHA-256 of its list), ``training_prevalence``,
-            ``engine``, ``nodulenet`` (version), ``label_basis`` (counts, where known) and ``card`` (one line on
-            training and test, where it was packed).
+            ``engine``, ``nodulenet`` (version), ``label_basis`` (counts, where known) and ``card``
+            (one line on training and test, where it was packed).
         operating_point: by which ``call`` was given.
         miss_rate: share of a class's findings whose conformal set may miss it, at most.
         warnings: about the scan as a whole, or the model.

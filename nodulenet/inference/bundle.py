@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +140,7 @@ class Bundle:
         for name, expected in content.get("files", {}).items():
             self.unchanged(name, expected)
         self._loaded: dict[str, list[_Loaded]] = {}
+        self._networks: dict[str, list[Any]] = {}
 
     @property
     def meaning(self) -> str:
@@ -247,7 +247,7 @@ class Bundle:
             self.engine_notes = notes
             self.engine = name
             if name == KERAS:
-                engines: list[Engine] = list(self._keras_engines(model))
+                engines = self._keras_engines(model)
             else:
                 exported = read_listing(self._folder / ENGINES)[model.network]
                 engines = open_exported(
@@ -259,18 +259,31 @@ class Bundle:
             ]
         return self._loaded[model.network]
 
-    def _keras_engines(self, model: BundledModel) -> Iterator[KerasEngine]:
+    def networks(self, key: str | None = None) -> list[Any]:
+        """The Keras models behind a model's answers, whichever engine answers: one a file."""
         # Importing the package registers the classes of our saved models.
         from nodulenet.models import register_own_model
         from nodulenet.training.backend import keras
+
+        model = self.model(key)
+        if model.network not in self._networks:
+            register_own_model(model.registry_name)
+            self._networks[model.network] = [
+                keras.models.load_model(
+                    self.unchanged(name, expected), compile=False, safe_mode=True
+                )
+                for name, expected in zip(model.files, model.hashes, strict=True)
+            ]
+        return self._networks[model.network]
+
+    def _keras_engines(self, model: BundledModel) -> list[Engine]:
         from nodulenet.training.familiarity import with_features
 
-        register_own_model(model.registry_name)
-        for name, expected in zip(model.files, model.hashes, strict=True):
-            file = self.unchanged(name, expected)
-            network = keras.models.load_model(file, compile=False, safe_mode=True)
+        engines: list[Engine] = []
+        for network in self.networks(model.key):
             both = with_features(network) if model.familiarity is not None else None
-            yield KerasEngine(network if both is None else both)
+            engines.append(KerasEngine(network if both is None else both))
+        return engines
 
     def _familiar(self, model: BundledModel, number: int) -> tuple[Familiar | None, float]:
         from nodulenet.training.familiarity import Familiar
