@@ -115,7 +115,8 @@ def answers_of(
         target: what the models learned. Defaults to None, two classes.
     """
     # Imported here: they bring Keras, and occlusion itself does without.
-    from nodulenet.training.input import model_inputs, predict
+    from nodulenet.training.input import predict
+    from nodulenet.training.model_inputs import model_inputs
     from nodulenet.training.targets import positive_probability
 
     def answer(stored: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
