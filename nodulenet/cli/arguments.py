@@ -136,6 +136,17 @@ def whole_numbers(text: str | None, option: str, example: str) -> list[int] | No
     return [int(part) for part in parts]
 
 
+def decimals(text: str | None, option: str, example: str) -> list[float]:
+    """The numbers of an option, with commas between them; nothing where it is not given.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if text is None:
+        return []
+    return numbers(text, option, (text.count(",") + 1,), example)
+
+
 def numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> list[float]:
     """The numbers of an option, with commas between them.
 
@@ -147,7 +158,7 @@ def numbers(text: str, option: str, counts: tuple[int, ...], example: str) -> li
     except ValueError:
         found = []
     if len(found) not in counts or not all(map(math.isfinite, found)):
-        words = " or ".join({1: "one", 2: "two", 3: "three"}[n] for n in counts)
+        words = " or ".join({1: "one", 2: "two", 3: "three"}.get(n, str(n)) for n in counts)
         raise UsageError(
             f"{option} {text!r}: expected {words} numbers with commas between them and a point as "
             f"decimal sign, e.g. {option} {example}"

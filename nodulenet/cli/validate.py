@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nodulenet.cli.arguments import OverridesArgument
+from nodulenet.cli.arguments import OverridesArgument, decimals
 
 
 def validate(
@@ -36,6 +36,14 @@ def validate(
             "are evaluated.",
         ),
     ] = None,
+    jitter_mm: Annotated[
+        str | None,
+        typer.Option(
+            "--jitter-mm",
+            metavar="0,1,2,4",
+            help="Move the centres by so many mm: what becomes of AUC and probabilities.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """External validation: predictions, metrics, report.html and methods.md on other data.
@@ -56,16 +64,25 @@ def validate(
     from nodulenet.inference.validate import validation_config
     from nodulenet.report.validation import report_on_validation
 
+    radii = decimals(jitter_mm, "--jitter-mm", "0,1,2,4")
     opened = Bundle(bundle)
     config, notes = validation_config(opened, data, overrides or [])
     if out is not None:
         config = config.model_copy(update={"run": out})
     progress = make_progress()
     validated = validate_bundle(
-        opened, config, model=model, recalibrate=recalibrate, notes=notes, progress=progress
+        opened,
+        config,
+        model=model,
+        recalibrate=recalibrate,
+        jitter_mm=radii,
+        notes=notes,
+        progress=progress,
     )
     report = report_on_validation(validated)
     typer.echo(json.dumps(report.metrics, indent=2) if as_json else results_table(report.metrics))
+    for name, line in ((validated.facts["jitter"] or {}).get("lines") or {}).items():
+        say(f"{name}: {line}")
     for text in (*validated.notes, *validated.warnings):
         warn(text)
     say(f"report: {report.path}")

@@ -92,9 +92,15 @@ def cut_of_patches(
 
 
 def cut_patches(
-    volume: CTVolume, points_lps_mm: npt.NDArray[np.float64], spec: PatchSpec
+    volume: CTVolume,
+    points_lps_mm: npt.NDArray[np.float64],
+    spec: PatchSpec,
+    *,
+    outside: float | None = None,
 ) -> npt.NDArray[np.int16]:
     """Patches as training's preparation cuts them, without MONAI: int16 (n, *spec.stored_shape).
+
+    ``outside`` is the value outside the scan. Defaults to ``spec.outside_hu``.
 
     Raises:
         PointOutsideScanError: a point lies outside the scan.
@@ -108,7 +114,7 @@ def cut_patches(
         spec.spacing_xyz_mm,
         form=spec.form,
         interpolation=spec.interpolation,
-        outside_hu=spec.outside_hu,
+        outside_hu=spec.outside_hu if outside is None else outside,
     )
     return Values().to_stored(patches).reshape(len(patches), *spec.stored_shape)
 

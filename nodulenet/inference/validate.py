@@ -35,6 +35,7 @@ from nodulenet.findings.labels import apply_label_rule
 from nodulenet.findings.reading import read_csv
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.bundled_model import BundledModel
+from nodulenet.inference.jitter import check_radii, jitter_effect, jitter_lines
 from nodulenet.inference.validated import Validated
 from nodulenet.patches.near_duplicates import CONTENT_SD_HU
 from nodulenet.patches.prepare import prepare
@@ -109,6 +110,7 @@ def validate(
     *,
     model: str | None = None,
     recalibrate: float | None = None,
+    jitter_mm: Sequence[float] = (),
     notes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Validated:
@@ -125,6 +127,8 @@ def validate(
         model: A model's key, or ``"all"``. Defaults to the bundle's first.
         recalibrate: Share of the patients (0..1) that recalibrations are fitted on; they are not
             evaluated. Defaults to none.
+        jitter_mm: Distances by which centres are moved, to see what depends on them; of the first
+            model asked. Defaults to none.
         notes: What to tell besides. Defaults to nothing.
         progress: Told of every scan and patch. Defaults to nobody.
 
@@ -143,6 +147,7 @@ def validate(
         raise UsageError(
             f"recalibrate={recalibrate}: expected a share of the patients between 0 and 1, e.g. 0.3"
         )
+    radii = check_radii(jitter_mm) if jitter_mm else []
     config = _with_bundle(config, opened)
     _refuse(config, opened)
     ensure_phantom(config, progress=progress)
@@ -166,6 +171,19 @@ def validate(
         for key in keys:
             by_fold = _by_fold(opened, key, prepared.store, findings, task)
             parts.append(_predictions(findings, split, opened.model(key), by_fold))
+    jitter = None
+    if radii:
+        evaluated = findings[split == "outer"]
+        jitter = jitter_effect(
+            opened,
+            keys[0],
+            source,
+            evaluated,
+            radii,
+            seed=config.seed,
+            bootstraps=config.evaluate.bootstraps,
+            progress=progress,
+        )
     facts = {
         "bundle": _bundle_facts(opened, keys),
         "counts": {
@@ -179,6 +197,9 @@ def validate(
         "patients": patients,
         "images": images,
         "recalibration": recalibration,
+        "jitter": None
+        if jitter is None
+        else {"model": keys[0], "rows": jitter.to_dict("records"), "lines": jitter_lines(jitter)},
         "source": {"kind": config.source.kind} | source.description,
     }
     reference, froc_note = _froc_reference(source, config, facts, prepared.failures)

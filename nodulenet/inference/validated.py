@@ -29,7 +29,7 @@ class Validated:
         store: Their patches.
         facts: JSON-ready: ``bundle`` (what answered), ``counts``, ``patients`` and ``images``
             (whether any was in the training), ``recalibration`` (None, or share, seed and counts
-            of both parts), ``source``.
+            of both parts), ``jitter`` (None, or what moving the centres does), ``source``.
         notes: What the reader of a report has to know.
         warnings: What was tolerated in scans.
         failures: ``{"what", "error", "cause"}`` of every scan or finding without a patch.

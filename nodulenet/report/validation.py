@@ -148,6 +148,9 @@ def _data_facts(validated: Validated) -> dict[str, Any]:
         f"{' x '.join(f'{s:g}' for s in spec.spacing_mm)} mm",
         "windows": ", ".join(map(str, spec.windows)),
     }
+    if facts.get("jitter"):
+        model = facts["jitter"]["model"]
+        lines |= {f"{model}, {name}": text for name, text in facts["jitter"]["lines"].items()}
     part = facts["recalibration"]
     if part:
         lines["for recalibration"] = (
