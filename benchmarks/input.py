@@ -32,7 +32,7 @@ from nodulenet.models.registry import build_model
 from nodulenet.patches.store import PatchStore, StoreWriter, UnitResult
 from nodulenet.patches.values import Values
 from nodulenet.training.backend import keras
-from nodulenet.training.input import TrainingBatches
+from nodulenet.training.input import TrainingBatches, fit_input
 
 BATCH = 32
 FULL = {
@@ -124,7 +124,7 @@ def part_fit(folder: Path, quick: bool) -> None:
             batches.epoch = turn
             for feed, data in feeds.items():
                 begin, used = time.perf_counter(), time.process_time()
-                model.fit(data, epochs=1, shuffle=False, verbose=0)
+                model.fit(fit_input(data), epochs=1, shuffle=False, verbose=0)
                 if turn:  # the first one traces
                     seconds[feed].append(time.perf_counter() - begin)
                     work[feed].append(time.process_time() - used)

@@ -27,7 +27,7 @@ from nodulenet.training.epoch_keeper import (
     is_over,
     write_history,
 )
-from nodulenet.training.input import TrainingBatches, score
+from nodulenet.training.input import TrainingBatches, fit_input, score
 from nodulenet.training.recipe import balancing_weights, make_loss, make_optimizer
 from nodulenet.training.targets import positive_probability
 
@@ -87,7 +87,7 @@ def fit(
         batches.epoch = progression.epochs
         try:
             model.fit(
-                batches,
+                fit_input(batches),
                 initial_epoch=progression.epochs,
                 epochs=begin + epochs,
                 shuffle=False,

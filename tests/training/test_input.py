@@ -21,7 +21,13 @@ from nodulenet.patches.store import PatchStore, StoreWriter, UnitResult, content
 from nodulenet.patches.values import Values
 from nodulenet.training.backend import keras
 from nodulenet.training.epoch import EpochOrder
-from nodulenet.training.input import TrainingBatches, available_poses, predict, score
+from nodulenet.training.input import (
+    TrainingBatches,
+    available_poses,
+    fit_input,
+    predict,
+    score,
+)
 from nodulenet.training.model_inputs import model_inputs
 
 STILL = Augmentation(flips=False, rotations="none", shift_voxels=0)
@@ -245,7 +251,7 @@ def recorded(
 
     batches.epoch = first
     model.fit(
-        batches,
+        fit_input(batches),
         epochs=epochs,
         initial_epoch=first,
         shuffle=False,
@@ -269,6 +275,21 @@ def test_fit_gets_every_batch_of_each_epoch_and_of_no_other(tmp_path: Path) -> N
     assert len(later) == len(expected)
     for (_, voxels), (_, before) in zip(later, seen[-len(expected) :], strict=True):
         np.testing.assert_array_equal(voxels, before)
+
+
+def test_no_autotuning_thread_is_waited_for_when_an_epoch_ends(tmp_path: Path) -> None:
+    spec = make_spec(**FORMS["2d"])
+    batches = make_batches(make_store(tmp_path, spec, 50), spec)
+    dataset = fit_input(batches)
+    assert dataset.options().autotune.enabled is False
+    assert int(dataset.cardinality()) == len(batches)
+    for epoch in range(2):
+        batches.epoch = epoch
+        found = [[np.asarray(part) for part in batch] for batch in dataset]
+        assert len(found) == len(batches)
+        for index, parts in enumerate(found):
+            for part, expected in zip(parts, batches[index], strict=True):
+                np.testing.assert_array_equal(part, expected)
 
 
 def test_batches_are_made_while_a_step_is_computed(tmp_path: Path) -> None:
