@@ -26,6 +26,7 @@ from nodulenet.evaluation.logistic import logit
 from nodulenet.inference.bundle_archive import unpack_archive
 from nodulenet.inference.bundled_model import BundledModel, read_models, stack_covariates
 from nodulenet.inference.engines import F32, KERAS, Engine, KerasEngine
+from nodulenet.inference.export.listing import FOLDER as ENGINES
 from nodulenet.inference.export.listing import chosen_engine, open_exported, read_listing
 from nodulenet.patches.values import Values
 from nodulenet.training.identities import shared_identities
@@ -40,8 +41,6 @@ FORMAT = 2
 READABLE = (1, 2)
 _TARGET: TypeAdapter[Target | None] = TypeAdapter(Target | None)
 FILE = "bundle.json"
-ENGINES = "engines"
-"""Folder of what `nodulenet export` made."""
 # Model inputs are float32 and large; so many are made at a time.
 _CHUNK = 256
 
