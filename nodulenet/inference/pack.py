@@ -13,6 +13,8 @@ from nodulenet.atomic import write_json, write_text
 from nodulenet.errors import BundleError, ConfigError, UsageError
 from nodulenet.inference.bundle import FILE, FORMAT, Bundle
 from nodulenet.inference.bundle_archive import write_archive
+from nodulenet.inference.export.listing import FILE as LISTING
+from nodulenet.inference.export.listing import FOLDER as ENGINES
 from nodulenet.inference.model_card import HTML, MARKDOWN, card_line, card_page, model_card
 from nodulenet.inference.monai_metadata import MONAI_FILE, monai_metadata
 from nodulenet.progress import Progress
@@ -141,7 +143,12 @@ def write_packed(
         write_text(folder / MARKDOWN, card)
         write_text(folder / HTML, card_page(card, str(content["name"])))
         write_json(folder / MONAI_FILE, monai_metadata(packed))
-        packed["files"] = {name: file_hash(folder / name) for name in (MARKDOWN, HTML, MONAI_FILE)}
+        listed = [MARKDOWN, HTML, MONAI_FILE]
+        if (source / ENGINES).is_dir() and "refit" not in content:
+            # What was exported of the very same models goes along; its list is hashed here.
+            shutil.copytree(source / ENGINES, folder / ENGINES)
+            listed.append(f"{ENGINES}/{LISTING}")
+        packed["files"] = {name: file_hash(folder / name) for name in listed}
         write_json(folder / FILE, packed)
         Bundle(folder)  # what cannot be opened is not handed out
         if target.suffix == ".zip":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from nodulenet.cli import export
-from nodulenet.errors import UsageError
+from nodulenet.errors import BundleError, UsageError
 from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.classify import classify
 from nodulenet.inference.engines import Engine
 from nodulenet.inference.export.listing import (
     chosen_engine,
@@ -123,3 +126,49 @@ def test_an_archive_stays_as_it_is(small_run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     parity = next(iter(read_listing(tmp_path).values())).parity
     assert parity.patches.endswith("out-of-fold patches of the run")
+
+
+_ASK = """
+import json, sys
+import numpy as np
+import nodulenet
+from nodulenet.inference.bundle import Bundle
+scan, points, path = json.loads(sys.argv[1])
+answers = nodulenet.classify(scan, np.array(points), Bundle(path))
+heavy = ("tensorflow", "keras", "torch", "monai", "sklearn", "matplotlib", "openvino_telemetry")
+print(json.dumps({
+    "engine": answers.bundle["engine"],
+    "probability": list(answers.table["probability"]),
+    "warnings": list(answers.table["warnings"]),
+    "heavy": [name for name in heavy if name in sys.modules],
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_packed_export_answers_without_any_framework(
+    bundle: Path, small_run: Run, tmp_path: Path
+) -> None:
+    """The same answers, strangeness included, and neither TensorFlow nor torch is loaded."""
+    rows = pd.read_csv(small_run.path / "predictions.csv", dtype={"scan_id": str})
+    rows = rows[(rows["split"] == "outer") & (rows["kind"] == "network")]
+    uid = rows["scan_id"].iloc[0]
+    scan = next(small_run.config.source.root.glob(f"subset*/{uid}.mhd"))  # type: ignore[union-attr]
+    points = rows[rows["scan_id"] == uid][["x_lps_mm", "y_lps_mm", "z_lps_mm"]].head(5)
+    before = classify(scan, points.to_numpy(), Bundle(bundle, engine="keras"))
+    done = CliRunner().invoke(app, [str(bundle), "--format", "openvino"])
+    assert done.exit_code == 0, done.output
+    packed = pack_bundle(bundle, tmp_path / "packed")
+    asked = json.dumps([str(scan), points.to_numpy().tolist(), str(packed)])
+    told = subprocess.run(
+        [sys.executable, "-c", _ASK, asked], capture_output=True, text=True, check=True
+    )
+    found = json.loads(told.stdout)
+    assert found["engine"] == "openvino"
+    assert found["heavy"] == []
+    np.testing.assert_allclose(found["probability"], before.table["probability"], atol=1e-4)
+    assert found["warnings"] == list(before.table["warnings"])
+    listing = packed / "engines" / "engines.json"
+    listing.write_text(listing.read_text() + " ")
+    with pytest.raises(BundleError, match="was changed after"):
+        Bundle(packed)
