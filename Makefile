@@ -1,6 +1,7 @@
 # Everything runs in .venv, which is made at the first call and again when the lock changes.
 #   make demo    phantom scans -> patches -> k-fold training -> report, about 5 minutes
-#   make test    all tests
+#   make test    the tests
+#   make test-all    those, too, that take long: every model on every backend
 #   make check   format, lint, types, import layers
 #   make lock    resolve the lock files anew (needs uv)
 
@@ -14,13 +15,16 @@ STAMP := $(VENV)/.installed
 # TensorFlow's start-up lines say nothing to a user.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test test-all check format lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m pipelines.luna16 --config configs/demo.yaml
 
 test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-all: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadgroup -m ""
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

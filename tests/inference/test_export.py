@@ -80,7 +80,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "options"),
-    [*CASES, *[pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS]],
+    [*CASES, *[pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.long]) for case in OTHERS]],
 )
 @pytest.mark.parametrize("engine", WRITERS)
 def test_an_exported_model_answers_as_keras(

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from nodulenet.config.load import load_config
 from nodulenet.config.schema import Config, Luna16Source
 from nodulenet.errors import BundleError, ConfigError, DataError, RunError, UsageError
-from nodulenet.inference.bundle import Bundle, _who_took_part
+from nodulenet.inference.bundle import Bundle
+from nodulenet.inference.bundle_content import _who_took_part
 from nodulenet.inference.classify import classify
 from nodulenet.inference.validate import (
     _by_fold,

@@ -76,7 +76,10 @@ def require(backend: str) -> None:
     [
         pytest.param("torch", QUICK, id="torch-one"),
         pytest.param("torch", tuple(list_models()), marks=pytest.mark.slow, id="torch-all"),
-        pytest.param("jax", tuple(list_models()), marks=pytest.mark.slow, id="jax-all"),
+        pytest.param("jax", QUICK, marks=pytest.mark.slow, id="jax-one"),
+        pytest.param(
+            "jax", tuple(list_models()), marks=[pytest.mark.slow, pytest.mark.long], id="jax-all"
+        ),
     ],
 )
 def test_backends_agree(

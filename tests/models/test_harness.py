@@ -164,7 +164,7 @@ def test_the_global_policy_is_followed_and_saved(tmp_path: Path) -> None:
     "name",
     # Compiling the training step takes seconds for each; ResNet-18 is the same code in 3D.
     [
-        pytest.param(name, marks=() if name in QUICK[:2] else pytest.mark.slow)
+        pytest.param(name, marks=() if name in QUICK[:2] else [pytest.mark.slow, pytest.mark.long])
         for name in list_models()
         if name != "resnet_18_3d"
     ],

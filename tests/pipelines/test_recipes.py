@@ -39,6 +39,7 @@ def start(folder: Path, repository: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_luna16_recipe_killed_midway_completes_without_repeating(
     tmp_path: Path, repository: Path
 ) -> None:

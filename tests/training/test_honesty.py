@@ -163,7 +163,9 @@ def test_a_model_that_answers_the_same_for_all_is_stopped_after_the_first_epoch(
 ) -> None:
     from nodulenet.training import unit
 
-    monkeypatch.setattr(unit, "_judge", lambda *_: (lambda _: np.full(20, 0.5), np.arange(20) % 2))
+    monkeypatch.setattr(
+        unit, "judge_on", lambda *_: (lambda _: np.full(20, 0.5), np.arange(20) % 2)
+    )
     with pytest.raises(RunError, match=r"epoch 1: the model answers 0.5 for every finding"):
         trained(tree_of, tmp_path / "run")
 

@@ -39,7 +39,7 @@ print(begun[:4])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.long)])
 def test_it_trains_stops_and_goes_on(
     tree_of: Callable[..., dict[str, Any]], tmp_path: Path, backend: str
 ) -> None:

@@ -278,7 +278,7 @@ np.save(sys.argv[2], class_activation_map(model, given["x"]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.long)])
 def test_other_backends_give_the_same_map(backend: str, tmp_path: Path) -> None:
     pytest.importorskip(backend)
     model = build_model(

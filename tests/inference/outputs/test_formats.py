@@ -76,8 +76,9 @@ def test_json_keeps_every_digit_and_has_null_where_nothing_is_known(
 
     read = json.loads(json_text(answers), parse_constant=refuse)
     # What `classify --json` printed before there were outputs comes first, unchanged.
-    assert list(read)[:7] == [
-        *("meaning", "training_prevalence", "model", "use", "answers", "failures", "warnings")
+    assert list(read)[:8] == [
+        *("meaning", "prevalence", "training_prevalence", "model", "use", "answers"),
+        *("failures", "warnings"),
     ]
     assert read["answers"][0]["probability"] == 0.8134567891
     assert [row["diameter_mm"] for row in read["answers"]] == [None, 7.5]
