@@ -372,8 +372,8 @@ def test_intensities_are_brought_to_the_scale_of_the_training() -> None:
     """Equal values are equal inputs, whatever range the new archive happens to have."""
     seen = []
 
-    def predict(stored: np.ndarray, key: str) -> np.ndarray:
-        del key
+    def predict(stored: np.ndarray, key: str, findings: pd.DataFrame) -> np.ndarray:
+        del key, findings
         seen.append(bundle.values.from_stored(stored))
         return np.zeros((1, len(stored)))
 
@@ -382,7 +382,7 @@ def test_intensities_are_brought_to_the_scale_of_the_training() -> None:
     other = Values.of_intensities(values)
     store: Any = SimpleNamespace(values=other, patches=lambda rows: other.to_stored(values)[rows])
     with Silent().task("", 0, "") as task:
-        _by_fold(bundle, "m", store, np.array([1, 0]), task)
+        _by_fold(bundle, "m", store, pd.DataFrame({"position": [1, 0]}), task)
     np.testing.assert_allclose(seen[0], values[::-1], atol=1.5e-4)
 
 
