@@ -240,7 +240,7 @@ def _algorithm(answers: Answers) -> Any:
     point = answers.operating_point
     parameters = {
         "bundle": answers.bundle.get("name"),
-        "bundle SHA-256": answers.bundle.get("hash"),
+        "bundle BLAKE2 hash": answers.bundle.get("hash"),
         "bundle written by NoduleNet": answers.bundle.get("nodulenet"),
         "model": answers.model,
         "label meaning": answers.label_meaning,

@@ -163,7 +163,7 @@ def test_report_is_read_back_by_highdicom(written, source):
     ]
     assert values(first, ("111001", "DCM", "")) == ["NoduleNet"]
     stated = values(first, ("111002", "DCM", ""))
-    assert {"bundle: lidc", f"bundle SHA-256: {'ab' * 32}", "model: v2_3d", "prevalence: 0.31"} <= (
+    assert {"bundle: lidc", f"bundle BLAKE2 hash: {'ab' * 32}", "model: v2_3d", "prevalence: 0.31"} <= (
         set(stated)
     )
     comments = values(sr.content, ("121106", "DCM", ""))
