@@ -16,6 +16,7 @@ from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.bundled_model import BundledModel
 from nodulenet.inference.cutting import CutScan
 from nodulenet.inference.doubts import finding_warnings
+from nodulenet.training.identities import scan_uids, shared_identities
 
 
 def answer_cuts(
@@ -42,7 +43,12 @@ def answer_cuts(
         # Of its own columns, not those that other scans' findings have.
         own = answered.iloc[end - len(cut.table) : end].reset_index(drop=True)
         table = own[[*cut.table.columns, *made]]
-        warnings = (*cut.warnings, *bundle.engine_notes, *_warnings(model, bundle, how))
+        warnings = (
+            *cut.warnings,
+            *_trained_on(cut.table, bundle),
+            *bundle.engine_notes,
+            *_warnings(model, bundle, how),
+        )
         results.append(_answers(table, cut.failures, bundle, model, how, warnings))
     return results
 
@@ -73,6 +79,17 @@ def _answers(
         operating_point=how.operating_point,
         miss_rate=how.conformal.miss_rate if how.conformal else None,
         warnings=warnings,
+    )
+
+
+def _trained_on(table: pd.DataFrame, bundle: Bundle) -> tuple[str, ...]:
+    """That a scan was in the training, whose answers for it are no answers for new patients."""
+    names = scan_uids(table["scan_id"].dropna()) if "scan_id" in table.columns else []
+    shared = shared_identities(names, bundle.training.get("scans_hash"))
+    return tuple(
+        f"scan {name} was in the training of {bundle.name}: its answers are better than those for "
+        f"new patients would be"
+        for name in shared
     )
 
 

@@ -57,7 +57,7 @@ class Answers:
         model: the model that answered.
         label_meaning: candidate, reader_rating or outcome.
         class_names: of the negative and the positive class.
-        bundle: what answered: ``name``, ``hash`` (BLAKE2 hash of its list), ``training_prevalence``,
+        bundle: what answered: ``name``, ``hash`` (BLAKE2, of its list), ``training_prevalence``,
             ``engine``, ``nodulenet`` (version), ``label_basis`` (counts, where known) and ``card``
             (one line on training and test, where it was packed).
         operating_point: by which ``call`` was given.

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from nodulenet.config.schema import ColumnConfig, StackConfig
+from nodulenet.ct import CTVolume
 from nodulenet.errors import BundleError, ConfigError, FindingsError, UsageError
 from nodulenet.evaluation.calibrators import fit_platt
 from nodulenet.evaluation.conformal import fit_conformal
@@ -97,6 +98,18 @@ def test_calls_sets_and_another_prevalence_follow_from_the_raw_answer(small_run:
     ):
         with pytest.raises(ConfigError, match=message):
             classify(path, points, bundle, answering=wrong)
+
+
+def test_a_scan_of_the_training_is_told(small_run: Run) -> None:
+    path, rows = some_scan(small_run)
+    points = rows[POINT].to_numpy()[:1]
+    told = classify(path, points, small_run.path).warnings
+    assert any(f"scan {rows['scan_id'].iloc[0]} was in the training" in text for text in told)
+    hu = np.full((40, 60, 60), -800, dtype=np.int16)
+    other = CTVolume.from_array(hu, (1.0, 1.0, 1.0), series_uid="1.2.826.0.1.3680043.8.498.1234567")
+    assert not any(
+        "in the training" in t for t in classify(other, [[30, 30, 20]], small_run.path).warnings
+    )
 
 
 def test_strange_patches_are_warned_of_and_ordinary_ones_seldom(

@@ -163,9 +163,12 @@ def test_report_is_read_back_by_highdicom(written, source):
     ]
     assert values(first, ("111001", "DCM", "")) == ["NoduleNet"]
     stated = values(first, ("111002", "DCM", ""))
-    assert {"bundle: lidc", f"bundle BLAKE2 hash: {'ab' * 32}", "model: v2_3d", "prevalence: 0.31"} <= (
-        set(stated)
-    )
+    assert {
+        "bundle: lidc",
+        f"bundle BLAKE2 hash: {'ab' * 32}",
+        "model: v2_3d",
+        "prevalence: 0.31",
+    } <= (set(stated))
     comments = values(sr.content, ("121106", "DCM", ""))
     assert comments[0].startswith("RESEARCH USE ONLY")
     assert any("not pathology" in text for text in comments)
