@@ -24,7 +24,7 @@ def test_a_test_that_was_not_made_still_counts() -> None:
     assert holm([None]) == [None]
 
 
-@settings(max_examples=50)
+@settings(max_examples=15)
 @given(st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=12))
 def test_equals_statsmodels(p_values: list[float | None]) -> None:
     planned = [1.0 if p is None else p for p in p_values]

@@ -75,7 +75,12 @@ def require(backend: str) -> None:
     ("backend", "names"),
     [
         pytest.param("torch", QUICK, id="torch-one"),
-        pytest.param("torch", tuple(list_models()), marks=pytest.mark.slow, id="torch-all"),
+        pytest.param(
+            "torch",
+            tuple(list_models()),
+            marks=[pytest.mark.slow, pytest.mark.long],
+            id="torch-all",
+        ),
         pytest.param("jax", QUICK, marks=pytest.mark.slow, id="jax-one"),
         pytest.param(
             "jax", tuple(list_models()), marks=[pytest.mark.slow, pytest.mark.long], id="jax-all"

@@ -299,6 +299,8 @@ def test_findings_without_any_label_are_refused(
         kfold.train(changed(tree, tmp_path))
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_repeated_folds_are_trained_audited_and_reported(small_run: Run, tmp_path: Path) -> None:
     tree = small_run.config.model_dump(mode="json")
     tree["store"], tree["run"] = str(small_run.config.store_path), str(tmp_path / "repeats")
