@@ -142,7 +142,7 @@ def _with_covariates(
     for column in model.stack.columns if model.stack is not None and len(table) else ():
         if column.column not in table.columns:
             # Nobody has it: one error for all.
-            stack_covariates(model, table, len(table))
+            stack_covariates(model, None, len(table))
         elif column.missing == "refuse":
             lacking = lacking.mask(table[column.column].isna() & (lacking == ""), column.column)
     failures = [

@@ -26,7 +26,7 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import PointsSource
 from nodulenet.cpus import usable_cpus
 from nodulenet.ct import open_ct
-from nodulenet.errors import DataError, NoduleNetError, UsageError
+from nodulenet.errors import DataError, NoduleNetError
 from nodulenet.findings.own_scans import read_own_scans
 from nodulenet.findings.table import POINT_COLUMNS, Findings
 from nodulenet.inference.answer import answer_cuts
@@ -39,7 +39,7 @@ from nodulenet.inference.cutting import CutScan, cut_scan
 from nodulenet.inference.outputs.formats import OutputFormat, refuse_unfit, write_outputs
 from nodulenet.inference.outputs.sources import Sources
 from nodulenet.patches.one_scan import failure, scan_errors, scan_failure, source_state
-from nodulenet.patches.workers import Cluster, InPlace, Processes, Workers
+from nodulenet.patches.workers import InPlace, Processes, Workers, asked_workers
 from nodulenet.progress import Progress, Silent
 
 DONE, TABLE, FAILURES, FACTS = "done.json", "answers.csv", "failures.csv", "classify.json"
@@ -119,6 +119,7 @@ def classify_scans(
         OSError: the disk is full.
     """
     progress = progress or Silent()
+    asked = asked_workers("classify", jobs, scheduler, preload=_WORKER_MODULES, note=progress.say)
     opened = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
     chosen = opened.model(model)
     how = chosen_answering(opened, chosen, answering or Answering())
@@ -132,7 +133,7 @@ def classify_scans(
     failures = [*findings.failures, *failures]
     question = _question(opened, chosen, answering or Answering(), formats)
     todo = [u for u in units if not _is_done(folder, u, question)]
-    workers = _workers(jobs, scheduler, len(todo), progress)
+    workers = asked or _chosen_workers(len(todo))
     work = partial(_cut, spec=opened.spec, model=chosen)
     with (
         progress.task("classify", len(todo), "scans") as task,
@@ -232,17 +233,10 @@ def _batches(
         yield batch
 
 
-def _workers(jobs: int | None, scheduler: str | None, scans: int, progress: Progress) -> Workers:
-    if scheduler is not None:
-        if jobs is not None:
-            raise UsageError(
-                "classify: --jobs is for this machine, --scheduler for a cluster; give one of them"
-            )
-        return Cluster(scheduler, note=progress.say)
-    if jobs is None:
-        jobs = usable_cpus() if scans >= _PROCESSES_PAY else 1
-    processes = Processes(jobs, preload=_WORKER_MODULES)
-    return InPlace() if jobs == 1 else processes
+def _chosen_workers(scans: int) -> Workers:
+    """This process, or processes where there are so many scans that they pay."""
+    jobs = usable_cpus() if scans >= _PROCESSES_PAY else 1
+    return InPlace() if jobs == 1 else Processes(jobs, preload=_WORKER_MODULES)
 
 
 def _write(

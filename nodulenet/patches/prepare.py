@@ -52,12 +52,12 @@ from nodulenet.patches.store import (
 )
 from nodulenet.patches.values import Values
 from nodulenet.patches.workers import (
-    Cluster,
     InPlace,
     Outcome,
     Processes,
     SetupError,
     Workers,
+    asked_workers,
 )
 from nodulenet.progress import Progress, Silent
 
@@ -155,7 +155,7 @@ def prepare(
     """
     progress = progress or Silent()
     check_config(config)
-    workers = _given_workers(jobs, scheduler, progress)
+    workers = asked_workers("prepare", jobs, scheduler, preload=_WORKER_MODULES, note=progress.say)
     source = load_source(config)
     if scheduler is not None and source.archive is not None:
         raise UsageError(
@@ -278,20 +278,6 @@ def cut_patch(
             raise error.__cause__ from None
         raise
     return Values().to_stored(np.asarray(patch)).reshape(spec.stored_shape)
-
-
-def _given_workers(jobs: int | None, scheduler: str | None, progress: Progress) -> Workers | None:
-    """What was asked for, or None when the choice is ours; refused before anything is read."""
-    if scheduler is not None:
-        if jobs is not None:
-            raise UsageError(
-                "prepare: --jobs is for this machine, --scheduler for a cluster; give one of them"
-            )
-        return Cluster(scheduler, note=progress.say)
-    if jobs is None:
-        return None
-    processes = Processes(jobs, preload=_WORKER_MODULES)
-    return InPlace() if jobs == 1 else processes
 
 
 def chosen_workers(todo: Sequence[Unit]) -> Workers:

@@ -162,6 +162,38 @@ class Processes:
         return Outcome(unit, error=_died(f"in {RETRIES + 1} tries"))
 
 
+def asked_workers(
+    verb: str,
+    jobs: int | None,
+    scheduler: str | None,
+    *,
+    preload: Sequence[str],
+    note: Callable[[str], None],
+) -> Workers | None:
+    """The workers that were asked for; None where the choice is the caller's.
+
+    Args:
+        verb: the command, for messages.
+        jobs: number of processes, 1 is this process; None where it was not said.
+        scheduler: address of a Dask scheduler; None where it was not said.
+        preload: modules that the units' function needs.
+        note: told what a cluster has to say.
+
+    Raises:
+        UsageError: both are given, or ``jobs`` is not a number above 0.
+    """
+    if scheduler is not None:
+        if jobs is not None:
+            raise UsageError(
+                f"{verb}: --jobs is for this machine, --scheduler for a cluster; give one of them"
+            )
+        return Cluster(scheduler, note=note)
+    if jobs is None:
+        return None
+    processes = Processes(jobs, preload=preload)
+    return InPlace() if jobs == 1 else processes
+
+
 @dataclass(frozen=True)
 class _Tried(Generic[U]):
     unit: U
