@@ -67,6 +67,10 @@ FirstPixelOption = Annotated[
     ),
 ]
 
+UseOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
+]
+
 LevelOption = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")
 ]

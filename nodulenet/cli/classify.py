@@ -17,6 +17,7 @@ from nodulenet.cli.arguments import (
     SchedulerOption,
     SeriesOption,
     SpaceOption,
+    UseOption,
     csv_format,
     first_pixel_number,
     numbers,
@@ -86,9 +87,7 @@ def classify(
     spacing: Annotated[
         str | None, typer.Option(metavar="X,Y[,Z]", help="Spacing of all --patches in mm.")
     ] = None,
-    use: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
-    ] = None,
+    use: UseOption = None,
     engine: Annotated[
         Literal["keras", "onnx", "openvino"] | None,
         typer.Option(help="What computes; default the fastest that passed `nodulenet export`."),

@@ -11,6 +11,7 @@ from nodulenet.cli.arguments import (
     IrregularOption,
     SeriesOption,
     SpaceOption,
+    UseOption,
     numbers,
 )
 from nodulenet.errors import UsageError
@@ -61,9 +62,7 @@ def explain(
         str,
         typer.Option(metavar="median|outside|HU", help="What occlusion covers with."),
     ] = "median",
-    use: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which of the run's models; default first.")
-    ] = None,
+    use: UseOption = None,
     on_scan_grid: Annotated[
         bool, typer.Option("--on-scan-grid", help="Write the map in the scan's voxels, too.")
     ] = False,
