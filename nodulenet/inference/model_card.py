@@ -11,8 +11,10 @@ from nodulenet.inference.envelope import NUMBERS, VALUES, WORDS
 MARKDOWN, HTML = "model_card.md", "model_card.html"
 _MOST_WORDS_SHOWN = 12
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1a1a1a;background:#fff}table{border-collapse:collapse}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;"
+    "color:#1a1a1a;background:#fff}"
+    "table{border-collapse:collapse;display:block;overflow-x:auto;font-size:.9rem;margin:1rem 0}"
+    "td{white-space:nowrap}p,li{max-width:46rem}"
     "td,th{border-bottom:1px solid #ccc;padding:.3rem .8rem .3rem 0;text-align:left}"
     "code{background:#f2f2f2;padding:0 .2em}"
     "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}"
@@ -193,7 +195,7 @@ def _words(envelope: Mapping[str, Any]) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": f"{WORDS.get(name, name).capitalize()}s",
-                "values": shown + (f" and {more} more" if more > 0 else ""),
+                "listed": shown + (f" and {more} more" if more > 0 else ""),
             }
         )
     return rows

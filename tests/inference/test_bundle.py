@@ -25,6 +25,7 @@ from nodulenet.inference.answering import Answering
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.bundle_content import write_bundle
 from nodulenet.inference.classify import classify
+from nodulenet.inference.model_card import card_page, model_card
 from nodulenet.inference.pack import pack_bundle
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
@@ -154,6 +155,15 @@ def test_a_packed_bundle_answers_the_same_and_names_nobody(
     assert f"| {NETWORK} | {auc:.3f} (" in card
     metadata = json.loads((packed / "configs" / "metadata.json").read_text())
     assert metadata["network_data_format"]["inputs"]["image"]["num_channels"] == 1
+
+
+def test_the_card_lists_scanners_and_shows_markup_as_text(packed: Path) -> None:
+    content = json.loads((packed / "bundle.json").read_text())
+    content["envelope"]["words"] = {"kernel": {"B30f": 7, "<b>SHARP</b>": 2}}
+    card = model_card(content, None, {})
+    assert "Kernels: B30f (7), <b>SHARP</b> (2)." in card
+    assert "not evaluated" in card
+    assert "&lt;b&gt;SHARP&lt;/b&gt; (2)" in card_page(card, "a")
 
 
 def test_what_was_changed_or_is_not_whole_is_refused(
