@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from nodulenet.privacy import KEY_VARIABLE
+
 # A real chart window or a TensorFlow banner has no place in a test run.
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -57,6 +59,15 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A key of pseudonyms for the tests alone, also for the processes that they start."""
+    file = tmp_path_factory.mktemp("key") / "pseudonyms.key"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_VARIABLE, str(file))
+        yield file
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,14 @@ SpaceOption = Annotated[
 SeriesOption = Annotated[
     str | None, typer.Option(metavar="UID", help="Which series of a folder with several.")
 ]
+KeepIdsOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-ids",
+        help="Leave patient_id as it is, for public data; else a pseudonym by your key "
+        "(docs/privacy.md).",
+    ),
+]
 IrregularOption = Annotated[
     Literal["refuse", "resample"],
     typer.Option(help="Tilted or unevenly spaced DICOM slices: refuse, or resample them."),

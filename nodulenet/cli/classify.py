@@ -14,6 +14,7 @@ from nodulenet.cli.arguments import (
     CsvSeparatorOption,
     FirstPixelOption,
     IrregularOption,
+    KeepIdsOption,
     SchedulerOption,
     SeriesOption,
     SpaceOption,
@@ -125,6 +126,7 @@ def classify(
             metavar="DIR", help="DICOM series that a converted scan was made from, for dicom-*."
         ),
     ] = None,
+    keep_ids: KeepIdsOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of CSV.")] = False,
 ) -> None:
     """Classify findings of a scan, of many scans, or patches.
@@ -149,7 +151,12 @@ def classify(
 
     wanted = _formats(formats, out, as_json)
     how = _Pointing(
-        tuple(point or ()), points, space, csv_format(csv_separator, csv_decimal), first_pixel
+        tuple(point or ()),
+        points,
+        space,
+        csv_format(csv_separator, csv_decimal),
+        first_pixel,
+        keep_ids,
     )
     if patches is not None:
         how.refuse("--patches")
@@ -171,6 +178,7 @@ def classify(
             spacing_mm=spacing_mm,
             model=use,
             answering=answering,
+            keep_ids=keep_ids,
         )
         _hand_out(answers, out, wanted, None, None, as_json=as_json)
         return
@@ -205,6 +213,7 @@ class _Pointing:
     space: Literal["lps", "ras", "voxel"] | None
     csv: CsvFormat | None
     first_pixel: Literal["0", "0.5", "1"] | None
+    keep_ids: bool
 
     def require(self) -> None:
         if not self.point and self.file is None:
@@ -264,6 +273,7 @@ class _Pointing:
             findings=pd.concat(known, ignore_index=True),
             model=use,
             answering=answering,
+            keep_ids=self.keep_ids,
         )
 
     def _of_file(self, scan: Path, volume: CTVolume) -> Any:
@@ -338,6 +348,7 @@ def _many(
         points=how.file,
         space=how.space or "lps",
         irregular=irregular,
+        keep_ids=how.keep_ids,
         **({} if how.csv is None else {"csv": how.csv}),
         **({} if how.first_pixel is None else {"first_pixel": float(how.first_pixel)}),
     )

@@ -50,6 +50,13 @@ def evaluate(
     seed: Annotated[
         int | None, typer.Option(min=0, help="CSV: seed of the bootstraps. Default: 0.")
     ] = None,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share",
+            help="Replace ids, UIDs and paths by pseudonyms: a report to pass on; with --out.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Metrics of out-of-fold predictions: metrics.json, figures and report.html.
@@ -72,7 +79,7 @@ def evaluate(
         from nodulenet.report.run import report_on_run
         from nodulenet.training.run import Run
 
-        report = report_on_run(Run.open(source), overrides or [], folder=out)
+        report = report_on_run(Run.open(source), overrides or [], folder=out, share=share)
     else:
         from nodulenet.config.load import overridden
         from nodulenet.config.schema import EvaluateConfig
@@ -91,6 +98,7 @@ def evaluate(
             if annotations and series
             else None,
             seed=seed or 0,
+            share=share,
         )
     typer.echo(json.dumps(report.metrics, indent=2) if as_json else results_table(report.metrics))
     grave = {check["found"] for check in report.metrics["confounding"]}

@@ -13,6 +13,7 @@ from nodulenet.cli.arguments import (
     CsvSeparatorOption,
     FirstPixelOption,
     IrregularOption,
+    KeepIdsOption,
     SeriesOption,
     SpaceOption,
     csv_format,
@@ -174,6 +175,7 @@ def points(
     csv_separator: CsvSeparatorOption = None,
     csv_decimal: CsvDecimalOption = None,
     first_pixel: FirstPixelOption = None,
+    keep_ids: KeepIdsOption = False,
     out: OutOption = None,
 ) -> None:
     """Positions in any file that is read: CSV, markups, detections, point list, mask."""
@@ -190,6 +192,7 @@ def points(
         irregular=irregular,
         csv=csv_format(csv_separator, csv_decimal),
         first_pixel=first_pixel_number(first_pixel),
+        keep_ids=keep_ids,
     )
 
 
@@ -258,9 +261,11 @@ def _points(
     scan: Path | None = None,
     series: str | None = None,
     irregular: Literal["refuse", "resample"] = "refuse",
+    keep_ids: bool = False,
     **options: Any,
 ) -> None:
     from nodulenet.ct import open_ct
+    from nodulenet.findings.patients import unnamed_patients
     from nodulenet.findings.point_files import read_points_file
     from nodulenet.findings.points import points_of_scan, scan_names
     from nodulenet.findings.table import POINT_COLUMNS
@@ -272,7 +277,8 @@ def _points(
             f"{file}: is a file of kind {rows.kind}, expected {what}; use `nodulenet findings "
             f"points`"
         )
-    table, notes = rows.table, list(rows.notes)
+    unnamed = unnamed_patients(rows.table, keep_ids=keep_ids or rows.kind == "luna25")
+    table, notes = unnamed.table, [*rows.notes, *unnamed.notes]
     if scan is not None and volume is not None:
         mine = points_of_scan(table, scan_names(scan, volume.series_uid), str(file))
         if len(mine) < len(table):

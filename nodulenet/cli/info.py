@@ -97,7 +97,10 @@ def _system() -> dict[str, dict[str, str]]:
     from nodulenet import __version__
     from nodulenet.config.load import shipped_configs
     from nodulenet.models.registry import list_models
+    from nodulenet.privacy import key_file
     from nodulenet.versions import versions
+
+    key = key_file()
 
     backends = {
         name: "installed" if importlib.util.find_spec(name) else "not installed"
@@ -107,7 +110,11 @@ def _system() -> dict[str, dict[str, str]]:
     if chosen in backends:
         backends[chosen] += ", used by Keras"
     return {
-        "nodulenet": {"version": __version__, "use": "research only"},
+        "nodulenet": {
+            "version": __version__,
+            "use": "research only",
+            "key of pseudonyms": f"{key}{'' if key.is_file() else ' (not made yet)'}",
+        },
         "versions": versions(),
         "backends": backends,
         "devices": {"cpu": f"{os.cpu_count()} cores, {platform.machine()}", "gpu": _gpu()},

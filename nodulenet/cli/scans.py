@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nodulenet.cli.arguments import IrregularOption, JsonOption
+from nodulenet.cli.arguments import IrregularOption, JsonOption, KeepIdsOption
 from nodulenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def scans(
         bool,
         typer.Option("--look", help="Look at a slice or a few of each scan, too, as opening does."),
     ] = False,
+    keep_ids: KeepIdsOption = False,
     jobs: Annotated[
         int | None,
         typer.Option(metavar="N", help="Processes; default one a CPU where there are many files."),
@@ -71,7 +72,7 @@ def scans(
     found = take_inventory(
         folder, irregular=irregular, look_at_voxels=look, jobs=jobs, progress=make_progress()
     )
-    table = choose_series(scan_rows(found), rule, take or [])
+    table = choose_series(scan_rows(found, keep_ids=keep_ids), rule, take or [])
     if out is not None:
         write_scan_table(table, out)
     if files is not None:

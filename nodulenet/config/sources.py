@@ -105,6 +105,11 @@ class PatchArchiveSource(Section):
         description="what lies beyond an archived patch: patch.outside_hu, its outermost voxels "
         "repeated, or its mirror image",
     )
+    keep_ids: bool = Field(
+        False,
+        description="leave patient_id as it is: for public data; else it becomes a pseudonym by "
+        "this user's key (docs/privacy.md)",
+    )
 
 
 class MedMnistSource(Section):
@@ -194,6 +199,11 @@ class PointsSource(Section):
     )
     irregular: Literal["refuse", "resample"] = Field(
         "refuse", description="tilted or unevenly spaced DICOM slices: refuse, or resample them"
+    )
+    keep_ids: bool = Field(
+        False,
+        description="leave patient_id as it is: for public data; else it becomes a pseudonym by "
+        "this user's key (docs/privacy.md)",
     )
 
     @field_validator("first_pixel")

@@ -1,17 +1,16 @@
 """How a series was made, by one of its headers: scanner, kernel, dose, contrast, study.
 
-Names and birth dates of the patient are read for one purpose: to take them out of the free texts
-(descriptions, patient id) in which people write them. They are kept nowhere.
+Names, birth dates and ids of the patient are read for one purpose: to take them out of the free
+texts (descriptions) in which people write them. They are kept nowhere.
 Standard: DICOM PS3.3 C.7.3.1 (series), C.7.5.1 (equipment), C.8.2.1 (CT image), C.8.15 (enhanced
 CT, whose facts stand in functional groups).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,8 @@ _GROUPS = {
 class Acquisition:
     """How a series was made; empty texts and ``None`` where the header does not say.
 
-    ``exposure_mas`` is (0018,1152) or, in enhanced images, (0018,9332).
+    ``exposure_mas`` is (0018,1152) or, in enhanced images, (0018,9332). ``patient_id`` is the
+    header's own: tables get its pseudonym.
     """
 
     study_uid: str = ""
@@ -54,12 +54,13 @@ class Acquisition:
     kvp: float | None = None
     exposure_mas: float | None = None
     frame_of_reference_uid: str = ""
-    patient_id: str = ""
+    # Not in what is printed for a log.
+    patient_id: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Personal:
-    """What must not stay in a text: parts of names, and the ways to write a birth date."""
+    """What must not stay in a text: names, the id, and the ways to write a birth date."""
 
     pattern: re.Pattern[str] | None = None
 
@@ -72,9 +73,6 @@ def acquisition_of(dataset: Any) -> tuple[Acquisition, Personal]:
     """The acquisition in a dataset, without what is personal in it, and what that was.
 
     Wrong values (a kVp that is no number) count as absent: nothing depends on them.
-
-    A patient id that holds a part of the name becomes ``id-`` and a hash of it: the same patient
-    keeps one id, though whoever guesses the original can check the guess.
     """
     exposure = _number(dataset, "Exposure")
     number = _number(dataset, "SeriesNumber")
@@ -99,13 +97,10 @@ def acquisition_of(dataset: Any) -> tuple[Acquisition, Personal]:
 
 def _without(found: Acquisition, personal: Personal) -> Acquisition:
     changed: dict[str, str] = {}
-    for field in fields(found):
-        value = getattr(found, field.name)
-        if isinstance(value, str) and not field.name.endswith("_uid"):
-            changed[field.name] = personal.taken_out(value)
-    if changed["patient_id"] != found.patient_id:
-        digest = hashlib.blake2b(found.patient_id.encode(), digest_size=8)
-        changed["patient_id"] = f"id-{digest.hexdigest()}"
+    for one in fields(found):
+        value = getattr(found, one.name)
+        if isinstance(value, str) and not one.name.endswith(("_uid", "patient_id")):
+            changed[one.name] = personal.taken_out(value)
     return replace(found, **changed)  # type: ignore[arg-type]
 
 
@@ -128,6 +123,9 @@ def _personal(dataset: Any) -> Personal:
         between = r"[-./ ]?"
         for order in ((year, month, day), (day, month, year), (month, day, year)):
             alternatives.append(rf"(?<!\d){between.join(order)}(?!\d)")
+    if re.search(r"\d{4}", patient_id):
+        # Shorter numbers and words without any stand for other things, too.
+        alternatives.insert(0, rf"(?<![^\W_]){re.escape(patient_id)}(?![^\W_])")
     if not alternatives:
         return Personal()
     return Personal(re.compile("|".join(alternatives), re.IGNORECASE))

@@ -16,6 +16,7 @@ from nodulenet.errors import DataError, FindingsError, ScanError, UsageError
 from nodulenet.findings.image_points import names_images, place_on_images, read_image_points
 from nodulenet.findings.labels import RATING, keep_rating
 from nodulenet.findings.luna25 import CSV_POINT_COLUMNS
+from nodulenet.findings.patients import unnamed_patients
 from nodulenet.findings.point_files import POINT_FILES, PointRows, csv_rows, read_points_file
 from nodulenet.findings.points import SCAN_ENDINGS, our_name, read_points_csv, to_lps_mm
 from nodulenet.findings.reading import csv_columns
@@ -41,6 +42,7 @@ class _Read:
     tables: list[pd.DataFrame] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+    originals: dict[str, str] = field(default_factory=dict)
 
 
 def read_own_scans(source: PointsSource) -> Findings:
@@ -51,7 +53,7 @@ def read_own_scans(source: PointsSource) -> Findings:
     detections, masks, CSV.
 
     Where ``source.scans`` is a table of scans, its acquisition columns join the findings, and its
-    patients where the positions name none.
+    patients where the positions name none. Patients get pseudonyms unless ``source.keep_ids``.
 
     Raises:
         DataError: the folder or table of scans is absent.
@@ -72,7 +74,7 @@ def read_own_scans(source: PointsSource) -> Findings:
         table = _read_of_all_scans(source, read)
     ids = sorted(set(table["scan_id"]))
     scans = {s: scan for s in ids if (scan := read.places.find(s)) is not None}
-    table = keep_rating(_with_scans(table, scans, read))
+    table = keep_rating(_with_patients(_with_scans(table, scans, read), source, scans, read))
     if RATING in table.columns:
         values = ", ".join(map(str, table[RATING].dropna().unique()[:4]))
         read.notes.append(
@@ -85,11 +87,12 @@ def read_own_scans(source: PointsSource) -> Findings:
         tuple(read.notes),
         tuple(read.failures),
         series={name: scan.series_uid for name, scan in scans.items() if scan.series_uid},
+        originals=read.originals,
     )
 
 
 def _with_scans(table: pd.DataFrame, scans: dict[str, ListedScan], read: _Read) -> pd.DataFrame:
-    """The findings with what the table of scans knows of each one's patient and acquisition."""
+    """The findings with what the table of scans knows of each one's acquisition."""
     result = table.copy()
     if isinstance(read.places, ScanTable):
         read.notes.extend(_unchosen(scans.values(), read.places))
@@ -98,16 +101,27 @@ def _with_scans(table: pd.DataFrame, scans: dict[str, ListedScan], read: _Read) 
             values = result["scan_id"].map(known).replace("", None)
             if column not in result.columns and values.notna().any():
                 result[column] = values
-    if "patient_id" not in result.columns:
+    return result
+
+
+def _with_patients(
+    table: pd.DataFrame, source: PointsSource, scans: dict[str, ListedScan], read: _Read
+) -> pd.DataFrame:
+    """The findings with their patients, under pseudonyms unless the source keeps its ids."""
+    given = "patient_id" in table.columns
+    if not given:
         # A study stands for its patient, where that is not named: its series are of one person.
         patients = {name: scan.patient_id or scan.study_uid for name, scan in scans.items()}
-        named = result["scan_id"].map(patients).replace("", None)
-        result["patient_id"] = named.fillna(result["scan_id"])
-        if named.isna().all():
+        table = table.assign(patient_id=table["scan_id"].map(patients).replace("", None))
+        if table["patient_id"].isna().all():
             read.notes.append("no patient_id column: every scan counts as a patient of its own")
         else:
             read.notes.append("no patient_id column: patients are those of the table of scans")
-    return result
+    unnamed = unnamed_patients(table, keep_ids=source.keep_ids)
+    read.notes.extend(unnamed.notes)
+    read.originals.update(unnamed.originals)
+    table = unnamed.table
+    return table if given else table.assign(patient_id=table["patient_id"].fillna(table["scan_id"]))
 
 
 def _unchosen(scans: Iterable[ListedScan], places: ScanTable) -> list[str]:

@@ -13,6 +13,7 @@ from nodulenet.atomic import atomic_path
 from nodulenet.config.series_choice import SeriesChoice
 from nodulenet.ct.inventory import Inventory, ListedSeries
 from nodulenet.errors import DataError, FindingsError
+from nodulenet.findings.patients import unnamed_patients
 from nodulenet.findings.points import SCAN_ENDINGS, find_scan
 from nodulenet.findings.reading import read_csv, refuse_rows
 from nodulenet.findings.series_choice import NO, OPEN, YES, choose_series, study_keys
@@ -68,8 +69,10 @@ _YES = ("yes", "true", "1", "x", "1.0")
 _NO = ("no", "false", "0", "0.0")
 
 
-def scan_rows(inventory: Inventory) -> pd.DataFrame:
+def scan_rows(inventory: Inventory, *, keep_ids: bool = False) -> pd.DataFrame:
     """One row a series: what it is, where it lies, and whether it can be opened.
+
+    ``patient_id`` is a pseudonym by this user's key unless ``keep_ids``.
 
     Millimetres are rounded to 1e-6. ``usable`` is bool, ``chosen`` and ``why`` are not there yet
     (:func:`nodulenet.findings.series_choice.choose_series`). An inventory without series gives no
@@ -77,6 +80,9 @@ def scan_rows(inventory: Inventory) -> pd.DataFrame:
     """
     rows = pd.DataFrame([_row(s) for s in inventory.series], columns=list(_row(None)))
     numbers = [c for c in _NUMBERS if c in rows.columns]
+    named = rows["patient_id"].replace("", None)
+    rows = unnamed_patients(rows.assign(patient_id=named), keep_ids=keep_ids).table
+    rows["patient_id"] = rows["patient_id"].fillna("")
     return rows.astype(dict.fromkeys(numbers, float)).round(6).astype({"usable": bool})
 
 

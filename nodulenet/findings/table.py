@@ -30,6 +30,8 @@ class Findings:
         failures: ``{"what", "error"}`` of what could not be taken over.
         reference: tables that evaluation needs (``annotations``, ``annotations_excluded``,
             ``seriesuids``), where the source has them.
+        originals: the source's own id of each pseudonym in ``patient_id``; for checks, never
+            written.
     """
 
     table: pd.DataFrame
@@ -38,6 +40,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
     reference: dict[str, Path] = field(default_factory=dict)
+    originals: dict[str, str] = field(default_factory=dict, kw_only=True)
 
 
 def validate_findings(table: pd.DataFrame, source: str, *, points: bool = True) -> pd.DataFrame:

@@ -96,7 +96,7 @@ def _trained_on(table: pd.DataFrame, bundle: Bundle) -> tuple[str, ...]:
 def _warnings(model: BundledModel, bundle: Bundle, how: Chosen) -> tuple[str, ...]:
     if model.calibration is None:
         return (
-            f"{model.key} of {bundle.path} is not calibrated: its out-of-fold predictions do not "
+            f"{model.key} of {bundle.name} is not calibrated: its out-of-fold predictions do not "
             f"rise with the label, so its answers mean nothing",
         )
     if how.prevalence is not None:

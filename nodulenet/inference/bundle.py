@@ -77,9 +77,9 @@ class Bundle:
         engine_notes: what to know of that choice.
         facts: ``nodulenet`` (version), ``label_basis`` (counts) and ``card`` (one line).
         training: what it comes from: ``source``, counts of what was held out, and of all in the
-            folds (``run``) with ``patients_hash`` and ``scans_hash`` of
+            folds (``run``) with ``patients_hash``, ``pseudonyms_hash`` and ``scans_hash`` of
             :mod:`nodulenet.training.identities` (None where the source has no ids that mean
-            anything elsewhere). Older bundles lack the last three.
+            anything elsewhere). Older bundles lack the last four.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Bundle:
             }
             if not self.models or self.label_meaning not in MEANINGS or self.prevalence < 0:
                 raise ValueError("no models, or an unknown label_meaning")
-            for name in ("patients_hash", "scans_hash"):
+            for name in ("patients_hash", "pseudonyms_hash", "scans_hash"):
                 shared_identities((), self.training.get(name))
         except (
             KeyError,

@@ -30,6 +30,7 @@ from nodulenet.inference.bundle import FILE, FORMAT
 from nodulenet.inference.envelope import training_envelope
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
+from nodulenet.privacy import known_pseudonyms
 from nodulenet.training.comparison import label_columns
 from nodulenet.training.familiarity import FILE as FAMILIARITY
 from nodulenet.training.familiarity import Familiar
@@ -269,5 +270,8 @@ def _who_took_part(run: Run, predictions: pd.DataFrame) -> dict[str, Any]:
         scans = predictions if findings is None else findings
         names = list(scans["scan_id"].dropna()) if "scan_id" in scans.columns else []
         content["patients_hash"] = identity_hashes(folds["patient_id"])
+        # Of ids that were kept: who comes under a pseudonym of this user is found, too.
+        pseudonyms = known_pseudonyms(folds["patient_id"]).values()
+        content["pseudonyms_hash"] = identity_hashes(pseudonyms) if pseudonyms else None
         content["scans_hash"] = identity_hashes(scan_uids(names))
     return content

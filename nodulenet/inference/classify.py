@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from nodulenet.config.schema import ArchiveColumns, PatchArchiveSource
 from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, UsageError
+from nodulenet.findings.patients import unnamed_patients
 from nodulenet.findings.reading import read_csv
 from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.inference.answer import answer_cuts
@@ -36,6 +37,7 @@ def classify(
     model: str | None = None,
     series_uid: str | None = None,
     answering: Answering | None = None,
+    keep_ids: bool = False,
 ) -> Answers:
     """Probabilities at points of a scan.
 
@@ -49,6 +51,8 @@ def classify(
         model: which of the bundle's models; default its first.
         series_uid: which series of a folder with several.
         answering: which threshold, miss rate and prevalence; default the bundle's own.
+        keep_ids: leave ``patient_id`` of ``findings`` as it is; default a pseudonym by this user's
+            key (:mod:`nodulenet.privacy`).
 
     Returns:
         The answers; a point outside the scan is a failure, the others go on.
@@ -67,7 +71,8 @@ def classify(
     names = (
         list(finding_ids) if finding_ids is not None else [f"point-{i}" for i in range(len(points))]
     )
-    cut = cut_scan(volume, points, names, findings, opened.spec, chosen)
+    known = None if findings is None else unnamed_patients(findings, keep_ids=keep_ids).table
+    cut = cut_scan(volume, points, names, known, opened.spec, chosen)
     return answer_cuts(opened, chosen, how, [cut])[0]
 
 
@@ -81,6 +86,7 @@ def classify_patches(
     spacing_mm: Sequence[float] | None = None,
     model: str | None = None,
     answering: Answering | None = None,
+    keep_ids: bool = False,
 ) -> Answers:
     """Probabilities of patches that are there already: an archive and its table.
 
@@ -95,6 +101,7 @@ def classify_patches(
         spacing_mm: one spacing (x, y[, z]) for all rows instead of columns.
         model: which of the bundle's models; default its first.
         answering: which threshold, miss rate and prevalence; default the bundle's own.
+        keep_ids: leave ``patient_id`` as it is; default a pseudonym by this user's key.
 
     Raises:
         StoreError: the archive is absent, damaged or of another shape.
@@ -105,7 +112,7 @@ def classify_patches(
     chosen = opened.model(model)
     how = chosen_answering(opened, chosen, answering or Answering())
     read = read_patch_archive(
-        _source_of(opened, Path(archive), Path(table), array, columns, spacing_mm)
+        _source_of(opened, Path(archive), Path(table), array, columns, spacing_mm, keep_ids)
     )
     if not read.gives(opened.spec.form):
         raise DataError(
@@ -150,6 +157,7 @@ def _source_of(
     array: str | None,
     columns: Mapping[str, str] | None,
     spacing_mm: Sequence[float] | None,
+    keep_ids: bool,
 ) -> PatchArchiveSource:
     """The archive as training would read it, changed by what was given."""
     trained = bundle.training.get("columns") or {}
@@ -173,6 +181,7 @@ def _source_of(
                 "spacing_mm": spacing_mm or default_spacing,
                 "value_kind": bundle.values.kind,
                 "beyond": bundle.training.get("beyond", "fill"),
+                "keep_ids": keep_ids,
             }
         )
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.inference.answers import ANSWER_COLUMNS
 from nodulenet.inference.bundled_model import BundledModel, stack_covariates
 from nodulenet.patches.values import Values
+from nodulenet.privacy import without_places
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,18 @@ def cut_scan(
     answerable, missing = _with_covariates(model, table)
     table = table[answerable].reset_index(drop=True)
     stored = cut_patches(volume, table[list(POINT_COLUMNS)].to_numpy(dtype=np.float64), spec)
+    # Answers are passed on, and folders are named after patients.
+    places = {Path(volume.source): "the scan"} if volume.source is not None else {}
     return CutScan(
         table=table,
         stored=stored,
         geometry=_geometry(volume),
-        failures=[*failures, *missing],
+        failures=[
+            {**failure, "error": without_places(failure["error"], places)}
+            for failure in (*failures, *missing)
+        ],
         # After the cuts: of compressed scans some are known only then.
-        warnings=tuple(volume.warnings),
+        warnings=tuple(without_places(text, places) for text in volume.warnings),
     )
 
 

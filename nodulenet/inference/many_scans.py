@@ -40,6 +40,7 @@ from nodulenet.inference.outputs.formats import OutputFormat, refuse_unfit, writ
 from nodulenet.inference.outputs.sources import Sources
 from nodulenet.patches.one_scan import failure, scan_errors, scan_failure, source_state
 from nodulenet.patches.workers import InPlace, Processes, Workers, asked_workers
+from nodulenet.privacy import without_places
 from nodulenet.progress import Progress, Silent
 
 DONE, TABLE, FAILURES, FACTS = "done.json", "answers.csv", "failures.csv", "classify.json"
@@ -130,7 +131,7 @@ def classify_scans(
         progress.say(f"note: {note}")
     folder = Path(out)
     units, failures = _units(findings, source)
-    failures = [*findings.failures, *failures]
+    failures = [_without_paths(f, units, source) for f in (*findings.failures, *failures)]
     question = _question(opened, chosen, answering or Answering(), formats)
     todo = [u for u in units if not _is_done(folder, u, question)]
     workers = asked or _chosen_workers(len(todo))
@@ -139,14 +140,16 @@ def classify_scans(
         progress.task("classify", len(todo), "scans") as task,
         closing(workers.map(work, [_absolute(u) for u in todo])) as outcomes,
     ):
-        for batch in _batches(outcomes, failures, task):
+        found: list[dict[str, str]] = []
+        for batch in _batches(outcomes, found, task):
             try:
                 answers = answer_cuts(opened, chosen, how, [cut for _, cut in batch])
             except NoduleNetError as error:
-                failures += [scan_failure(u.name, len(u.finding_ids), error) for u, _ in batch]
+                found += [scan_failure(u.name, len(u.finding_ids), error) for u, _ in batch]
                 continue
             for (unit, _), one in zip(batch, answers, strict=True):
-                failures += _write(folder, unit, one, formats, question)
+                found += _write(folder, unit, one, formats, question)
+        failures += [_without_paths(f, todo, source) for f in found]
     results = [r for u in units if (r := _read(folder, u, question)) is not None]
     if not results and failures:
         raise DataError(f"{folder}: not one scan was answered; first: {failures[0]['error']}")
@@ -200,6 +203,16 @@ def _units(findings: Findings, source: PointsSource) -> tuple[list[_Unit], list[
             )
         )
     return units, failures
+
+
+def _without_paths(
+    failure: dict[str, str], units: Sequence[_Unit], source: PointsSource
+) -> dict[str, str]:
+    """A failure as it is listed in files to be shared: folders are named after patients."""
+    places = {source.scans: "the scans", source.points: "the points"}
+    places |= {unit.path: "the scan" for unit in units}
+    places |= {place.absolute(): name for place, name in places.items()}
+    return {key: without_places(text, places) for key, text in failure.items()}
 
 
 def _absolute(unit: _Unit) -> _Unit:

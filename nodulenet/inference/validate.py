@@ -8,7 +8,7 @@ fitted on other patients.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,12 @@ from nodulenet.patches.store import PatchStore
 from nodulenet.phantom.for_config import ensure_phantom
 from nodulenet.progress import Progress, Silent
 from nodulenet.seeds import generator
-from nodulenet.training.identities import has_patient_ids, scan_uids, shared_identities
+from nodulenet.training.identities import (
+    has_patient_ids,
+    scan_uids,
+    shared_identities,
+    shared_patients,
+)
 from nodulenet.training.run import Run, refuse_folder_of_training
 
 ALL_MODELS = "all"
@@ -157,7 +162,8 @@ def validate(
     )
     # Before the work, not after it.
     _require_both_classes(table["label"].dropna(), config)
-    patients = _patients_check(table[table["label"].notna()], config, opened)
+    labelled = table[table["label"].notna()]
+    patients = _patients_check(labelled, source.findings.originals, config, opened)
     progress.say(f"{'note' if patients['ok'] else 'warning'}: {patients['found']}")
     prepared = prepare(config, progress=progress)
     findings = _findings(table, prepared.store)
@@ -306,7 +312,9 @@ def _require_both_classes(labels: pd.Series, config: Config) -> None:
     )
 
 
-def _patients_check(table: pd.DataFrame, config: Config, bundle: Bundle) -> dict[str, Any]:
+def _patients_check(
+    table: pd.DataFrame, originals: Mapping[str, str], config: Config, bundle: Bundle
+) -> dict[str, Any]:
     """Whether anybody here was trained on, in the form of an audit's check.
 
     ``ok`` is None where nobody can know.
@@ -324,12 +332,13 @@ def _patients_check(table: pd.DataFrame, config: Config, bundle: Bundle) -> dict
         }
     trained = bundle.training
     if "patients_hash" in trained:
-        shared = shared_identities(names, trained["patients_hash"])
+        shared = shared_patients(names, trained, originals=originals)
         scans = shared_identities(scan_uids(table["scan_id"]), trained.get("scans_hash"))
         basis = "keyed hashes of patients and scans in the bundle"
     else:
         known = set(read_csv(bundle.path / "folds.csv", ids=["patient_id"])["patient_id"])
-        shared, scans = [n for n in dict.fromkeys(names) if n in known], []
+        shared = [n for n in dict.fromkeys(names) if {n, originals.get(n)} & known]
+        scans = []
         basis = "folds.csv beside the bundle"
     total = int(names.nunique())
     if not shared and not scans:
@@ -526,9 +535,7 @@ def _bundle_facts(bundle: Bundle, keys: list[str]) -> dict[str, Any]:
             }
             for m in models
         },
-        "training": {
-            k: v for k, v in bundle.training.items() if k not in ("patients_hash", "scans_hash")
-        },
+        "training": {k: v for k, v in bundle.training.items() if not k.endswith("_hash")},
         "training_prevalence": bundle.prevalence,
     }
 

@@ -25,6 +25,7 @@ from nodulenet.ct import CTVolume
 from nodulenet.ct.patch import plane_shapes
 from nodulenet.errors import FindingsError, StoreError
 from nodulenet.findings.labels import keep_rating
+from nodulenet.findings.patients import unnamed_patients
 from nodulenet.findings.reading import read_csv, refuse_rows
 from nodulenet.findings.table import POINT_COLUMNS, Findings, validate_findings
 from nodulenet.patches.values import Values
@@ -136,6 +137,8 @@ class PatchArchive:
 def read_patch_archive(source: PatchArchiveSource) -> PatchArchive:
     """An ``.npz`` or ``.npy`` of patches with its CSV.
 
+    Patients get pseudonyms unless ``source.keep_ids``.
+
     Raises:
         StoreError: the array is absent, damaged, or its rows are not those of the table.
         FindingsError: the table is wrong.
@@ -157,12 +160,20 @@ def read_patch_archive(source: PatchArchiveSource) -> PatchArchive:
         finding_id=table[columns.finding_id] if columns.finding_id else [f"row-{r}" for r in rows],
         **dict.fromkeys(POINT_COLUMNS, np.nan),
     )
+    originals: dict[str, str] = {}
     if columns.patient_id:
-        findings["patient_id"] = table[columns.patient_id]
+        # Under its own name the column would stay beside its pseudonyms.
+        named = findings.drop(columns=columns.patient_id).assign(
+            patient_id=table[columns.patient_id]
+        )
+        unnamed = unnamed_patients(named, keep_ids=source.keep_ids)
+        findings, originals = unnamed.table, unnamed.originals
+        notes.extend(unnamed.notes)
     else:
         findings["patient_id"] = findings["finding_id"]
         notes.append("no patient column: every row counts as a patient of its own")
-    findings["scan_id"] = table[columns.scan_id] if columns.scan_id else findings["patient_id"]
+    named_by_scan = columns.scan_id not in (None, columns.patient_id)
+    findings["scan_id"] = table[columns.scan_id] if named_by_scan else findings["patient_id"]
     if columns.diameter_mm:
         findings["diameter_mm"] = table[columns.diameter_mm]
     else:
@@ -182,7 +193,11 @@ def read_patch_archive(source: PatchArchiveSource) -> PatchArchive:
     if source.value_kind == "hu":
         _refuse_impossible_hu(source.archive, array)
     return PatchArchive(
-        Findings(validate_findings(findings, str(source.table), points=False), notes=tuple(notes)),
+        Findings(
+            validate_findings(findings, str(source.table), points=False),
+            notes=tuple(notes),
+            originals=originals,
+        ),
         array,
         spacing,
         values,

@@ -11,6 +11,7 @@ import pandas as pd
 from nodulenet.atomic import write_json, write_text
 from nodulenet.report.content import ReportContent
 from nodulenet.report.html import write_report
+from nodulenet.report.sharing import Sharing
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,21 @@ class Report:
     failures: int
 
 
-def publish(folder: Path, content: ReportContent) -> Report:
+def publish(folder: Path, content: ReportContent, *, sharing: Sharing | None = None) -> Report:
     """Write ``metrics.json``, ``comparison.csv``, ``figures/`` and ``report.html``.
 
     Each file is whole or not there at all.
 
+    Args:
+        folder: Where.
+        content: What is reported.
+        sharing: Replaces ids and paths in all of it. Defaults to nothing.
+
     Raises:
         PredictionsError: the predictions have no outer rows.
     """
+    if sharing is not None:
+        content = sharing.content(content)
     metrics = dict(content.metrics) | {
         "label": content.label,
         "not_available": [dict(missing) for missing in content.not_available],

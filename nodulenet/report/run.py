@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nodulenet.config.load import dump_config, overridden
-from nodulenet.errors import RunError, StoreError
+from nodulenet.errors import RunError, StoreError, UsageError
 from nodulenet.evaluation.froc_tables import FrocReference
 from nodulenet.evaluation.summary import summarize
 from nodulenet.evaluation.table import join_findings, read_predictions
@@ -21,13 +22,20 @@ from nodulenet.report.methods import MethodsFacts, write_methods
 from nodulenet.report.parts import costs_of_models, count_scorings, parts_of_folds
 from nodulenet.report.publish import Report, publish
 from nodulenet.report.run_gallery import run_gallery
+from nodulenet.report.sharing import Sharing, places_of
 from nodulenet.seeds import child_seed
 from nodulenet.training.data import inner_pieces
 from nodulenet.training.run import FOLDS, SCORINGS, Run, refuse_folder_of_training
 from nodulenet.versions import command_line, file_hash
 
 
-def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | None = None) -> Report:
+def report_on_run(
+    run: Run,
+    overrides: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+    share: bool = False,
+) -> Report:
     """Evaluate a trained run.
 
     Writes ``metrics.json``, ``comparison.csv``, ``figures/``, ``report.html`` and ``methods.md``.
@@ -37,8 +45,10 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
         overrides: Changes of the configuration's ``evaluate`` section, as
             ``evaluate.level=0.9``. Defaults to none.
         folder: Where the results go. Defaults to the run itself.
+        share: Replace ids, UIDs and paths, for a report that is passed on. Defaults to False.
 
     Raises:
+        UsageError: ``share`` without a folder, or the user's key cannot be kept.
         RunError: the run has no predictions yet, or the folder holds another training.
         PredictionsError: its predictions were changed into something impossible.
         ConfigError: an override is wrong.
@@ -49,8 +59,11 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
             f"{run.path}: has no predictions.csv, so its training has not ended; run "
             f"`nodulenet train CONFIG` first"
         )
-    if folder is not None and folder.resolve() != run.path.resolve():
+    apart = folder is not None and folder.resolve() != run.path.resolve()
+    if apart and folder is not None:
         refuse_folder_of_training(folder)
+    elif share:
+        raise UsageError(f"--share: needs --out FOLDER; {run.path} keeps its own report")
     settings = overridden(run.config.evaluate, "evaluate", overrides)
     config = run.config.model_copy(update={"evaluate": settings})
     manifest = run.manifest()
@@ -111,19 +124,18 @@ def report_on_run(run: Run, overrides: Sequence[str] = (), *, folder: Path | Non
         created=manifest.get("created", ""),
     )
     target = folder or run.path
-    report = publish(target, content)
-    write_methods(
-        target / "methods.md",
-        MethodsFacts(
-            config=config,
-            metrics=report.metrics,
-            manifest=manifest,
-            audit=checks,
-            units=units,
-            parts=parts,
-            scorings=scorings,
-        ),
+    facts = MethodsFacts(
+        config=config,
+        metrics=metrics,
+        manifest=manifest,
+        audit=checks,
+        units=units,
+        parts=parts,
+        scorings=scorings,
     )
+    sharing = Sharing([predictions], [run.path, *places_of(config)]) if share else None
+    report = publish(target, content, sharing=sharing)
+    write_methods(target / "methods.md", replace(facts, metrics=report.metrics), sharing=sharing)
     if folder is None:
         run.record("evaluate", {"report": "report.html", "metrics": "metrics.json", "failures": []})
     return report

@@ -13,6 +13,7 @@ from nodulenet.evaluation.summary import summarize
 from nodulenet.evaluation.table import read_predictions
 from nodulenet.report.content import ReportContent
 from nodulenet.report.publish import Report, publish
+from nodulenet.report.sharing import Sharing
 from nodulenet.training.run import refuse_folder_of_training
 from nodulenet.versions import command_line, file_hash, versions
 
@@ -26,6 +27,7 @@ def report_on_table(
     columns: Mapping[str, str] | None = None,
     froc: FrocReference | None = None,
     seed: int = 0,
+    share: bool = False,
 ) -> Report:
     """Evaluate a CSV of predictions: ``metrics.json``, ``figures/`` and ``report.html``.
 
@@ -38,8 +40,10 @@ def report_on_table(
         columns: Our names -> the names in the file.
         froc: Annotations and series, for a FROC.
         seed: Root seed of the bootstraps. Defaults to 0.
+        share: Replace ids, UIDs and paths, for a report that is passed on. Defaults to False.
 
     Raises:
+        UsageError: ``share``, and the user's key cannot be kept.
         RunError: the folder holds a training.
         PredictionsError: the table is wrong; the message names row, column and remedy.
     """
@@ -61,4 +65,5 @@ def report_on_table(
                 "out, choice of the model) is not known here.",
             ),
         ),
+        sharing=Sharing([predictions], [file, folder]) if share else None,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nodulenet.config.schema import MedMnistSource, PatchArchiveSource, Source
+from nodulenet.privacy import known_pseudonyms
 
 # A DICOM UID is the same in every data set; other names of scans (case01) are not.
 _UID = re.compile(r"(?=.{16,64}$)[0-2](\.(0|[1-9][0-9]*)){2,}")
@@ -45,6 +46,35 @@ def shared_identities(names: Iterable[str], known: dict[str, Any] | None) -> lis
         return []
     hashes, secret = set(known["blake2b"]), bytes.fromhex(known["key"])
     return [n for n in dict.fromkeys(names) if _keyed_hash(n, secret) in hashes]
+
+
+def shared_patients(
+    patients: Iterable[str],
+    training: Mapping[str, Any],
+    *,
+    originals: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Those of ``patients`` (each once, in order) that a bundle's training had.
+
+    The same person may be called by an id here and by a pseudonym there: whoever has the key or
+    the id is found under both names.
+
+    Args:
+        patients: ids or pseudonyms.
+        training: of the bundle: ``patients_hash`` and, if it kept ids where a key was,
+            ``pseudonyms_hash``.
+        originals: the id of each pseudonym, where it is known. Defaults to none.
+    """
+    names = list(dict.fromkeys(map(str, patients)))
+    ids = {name: (originals or {}).get(name, name) for name in names}
+    also = known_pseudonyms(ids.values())
+    hashes = [h for h in (training.get("patients_hash"), training.get("pseudonyms_hash")) if h]
+
+    def is_there(name: str) -> bool:
+        called = {name, ids[name], also.get(ids[name], name)}
+        return any(shared_identities(called, known) for known in hashes)
+
+    return [name for name in names if is_there(name)]
 
 
 def _keyed_hash(name: str, secret: bytes) -> str:

@@ -11,8 +11,9 @@ import pandas as pd
 from nodulenet.config.schema import ModelConfig
 from nodulenet.errors import ConfigError, DataError
 from nodulenet.patches.folds import Folds, Parts
+from nodulenet.privacy import known_pseudonyms
 from nodulenet.training.data import inner_pieces
-from nodulenet.training.identities import scan_uids, shared_identities
+from nodulenet.training.identities import scan_uids, shared_identities, shared_patients
 from nodulenet.training.run import FOLDS, Run, Unit
 from nodulenet.versions import file_hash
 
@@ -94,7 +95,7 @@ def _unseen_model(
                 f"models.init_from: {path} does not say whom it was trained on, so it cannot be "
                 f"known whether it has seen the held-out patients; start without it"
             )
-        seen = shared_identities(sorted(patients), training["patients_hash"])
+        seen = shared_patients(sorted(patients), training)
         seen += shared_identities(sorted(scans), training.get("scans_hash"))
         seen_by = [len(seen)] * len(files)
     for file, expected, seen_count in zip(files, hashes, seen_by, strict=True):
@@ -122,7 +123,8 @@ def _seen_by_folds(path: Path, files: list[Path], patients: set[str], scans: set
         shared = run.config.folds.allow_shared_patients
         theirs = folds.parts(unit.fold, piece, allow_shared_patients=shared)
         trained = folds.table.iloc[[*theirs.train, *theirs.stop]]
-        seen = patients & set(trained["patient_id"])
+        theirs_too = set(trained["patient_id"])
+        seen = patients & (theirs_too | set(known_pseudonyms(theirs_too).values()))
         seen |= scans & {series.get(finding, "") for finding in trained["finding_id"]}
         counts.append(len(seen))
     return counts

@@ -249,7 +249,8 @@ def test_names_and_birth_dates_stay_out(tmp_path, markers, write_dicom):
         assert secret not in told
     # Short names only as whole words.
     assert series.acquisition.description == "Chest [removed] [removed] [removed] Lisboa"
-    assert series.acquisition.patient_id.startswith("id-")
+    # Kept as it is for a pseudonym, and shown by nothing.
+    assert series.acquisition.patient_id == "TREMAINE48"
 
 
 def test_an_id_in_place_of_the_name_is_no_name():

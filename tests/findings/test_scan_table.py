@@ -221,7 +221,10 @@ def configuration(tmp_path: Path, table_file: Path, names: list[str]) -> Config:
 def test_acquisition_and_patients_join_the_findings(table_file: Path, tmp_path: Path) -> None:
     config = configuration(tmp_path, table_file, ["1.2.3", "1.2.3.1", "other"])
     found = read_own_scans(config.source)  # type: ignore[arg-type]
-    assert found.table["patient_id"].tolist() == ["P-1.2.3", "P-1.2.3", "P-1.2.4"]
+    names = found.table["patient_id"].tolist()
+    assert [found.originals[n] for n in names] == ["P-1.2.3", "P-1.2.3", "P-1.2.4"]
+    kept = config.source.model_copy(update={"keep_ids": True})
+    assert read_own_scans(kept).table["patient_id"].tolist() == ["P-1.2.3", "P-1.2.3", "P-1.2.4"]
     assert found.table["kernel"].tolist() == ["SOFT", "LUNG", "BONE"]
     assert found.table["kvp"].tolist() == [120.0] * 3
     assert acquisition_columns(found.table) == ["kernel"]

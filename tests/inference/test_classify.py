@@ -206,10 +206,10 @@ def test_a_given_spacing_is_not_overruled_by_the_columns_of_the_training(tmp_pat
     bundle: Any = SimpleNamespace(
         training={"columns": trained}, values=SimpleNamespace(kind="hu"), spec=None
     )
-    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, (0.9, 0.9))
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, (0.9, 0.9), False)
     assert source.columns.spacing_x_mm is None
     assert source.spacing_mm == (0.9, 0.9)
-    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None, False)
     assert source.columns.spacing_x_mm == "px"
 
 
@@ -222,11 +222,11 @@ def test_places_of_volumes_are_taken_from_the_training_where_all_are_there(tmp_p
         spec=None,
     )
     table.write_text("o,nz,ny,nx,sx\n0,1,2,3,0.5\n")
-    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None, False)
     assert (source.columns.offset, source.columns.nx, source.beyond) == ("o", "nx", "edge")
     table.write_text("nz,ny,nx,sx\n1,2,3,0.5\n")
-    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None)
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, None, None, False)
     assert (source.columns.offset, source.columns.nx) == (None, None)
     assert source.columns.spacing_x_mm == "sx"
-    source = _source_of(bundle, tmp_path / "p.npy", table, None, {"offset": "sx"}, None)
+    source = _source_of(bundle, tmp_path / "p.npy", table, None, {"offset": "sx"}, None, False)
     assert (source.columns.offset, source.columns.nx) == ("sx", "nx")

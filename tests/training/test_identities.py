@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodulenet.config.schema import ArchiveColumns, MedMnistSource, PatchArchiveSource
+from nodulenet.privacy import pseudonym, user_key
 from nodulenet.training.identities import (
     has_patient_ids,
     identity_hashes,
     scan_uids,
     shared_identities,
+    shared_patients,
 )
 
 NAMES = st.lists(st.text(min_size=1, max_size=12))
@@ -71,3 +73,22 @@ def test_rows_are_no_people(tmp_path: Path) -> None:
     assert has_patient_ids(named)
     assert not has_patient_ids(rows)
     assert not has_patient_ids(MedMnistSource(kind="medmnist", archive=tmp_path))
+
+
+def test_a_patient_is_found_by_the_id_and_by_the_pseudonym() -> None:
+    mine, yours = user_key(), bytes(32)
+    kept = {"patients_hash": identity_hashes(["DOE"]), "pseudonyms_hash": None}
+    both = kept | {"pseudonyms_hash": identity_hashes([pseudonym("DOE", mine)])}
+    named = {"patients_hash": identity_hashes([pseudonym("DOE", mine)])}
+    other = {"patients_hash": identity_hashes([pseudonym("DOE", yours)])}
+    own = pseudonym("DOE", mine)
+    for training in (kept, both, named):
+        # Whoever has the id finds all of them.
+        assert shared_patients(["ROE", "DOE", "DOE"], training) == ["DOE"]
+        originals = {own: "DOE"}
+        assert shared_patients(["ROE", own], training, originals=originals) == [own]
+    # A pseudonym alone finds what was hashed under it, and nothing by another key.
+    assert shared_patients([own], both) == shared_patients([own], named) == [own]
+    assert shared_patients([own], kept) == []
+    assert shared_patients(["DOE", own], other) == []
+    assert shared_patients(["DOE"], {"patients_hash": None}) == []

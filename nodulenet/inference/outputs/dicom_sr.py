@@ -117,7 +117,7 @@ def write_sr(
     )
     # The notice stands before the numbers wherever a viewer renders the tree as text.
     report[0].ContentSequence.insert(-1, _comment(_NOTICE))
-    for text in _comments(answers, source):
+    for text in _comments(answers):
         report[0].ContentSequence.append(_comment(text))
     sr = hd.sr.Comprehensive3DSR(
         evidence=_evidence(source),
@@ -274,8 +274,8 @@ def _observer(answers: Answers) -> Any:
     )
 
 
-def _comments(answers: Answers, source: SourceSeries) -> list[str]:
-    """What a reader must know, in sentences. Errors and the scan's folder stay out."""
+def _comments(answers: Answers) -> list[str]:
+    """What a reader must know, in sentences. Errors stay out."""
     meaning = answers.meaning[:1].upper() + answers.meaning[1:]
     texts = [
         f"{meaning}. {MEANINGS[answers.label_meaning].explanation}",
@@ -284,8 +284,7 @@ def _comments(answers: Answers, source: SourceSeries) -> list[str]:
     ]
     if answers.bundle.get("card"):
         texts.append(f"Bundle: {answers.bundle['card']}")
-    warned = (text.removeprefix(f"{source.path}: ") for text in answers.warnings)
-    texts.extend(f"Warning: {text}" for text in warned)
+    texts.extend(f"Warning: {text}" for text in answers.warnings)
     if answers.failures:
         unanswered = ", ".join(str(failure["what"]) for failure in answers.failures)
         texts.append(f"Not answered: {unanswered}")

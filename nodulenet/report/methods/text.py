@@ -23,12 +23,15 @@ from nodulenet.report.methods.statistics import (
     subgroups,
 )
 from nodulenet.report.methods.training import models, stacks, training
+from nodulenet.report.sharing import Sharing
 
 
-def write_methods(path: str | Path, facts: MethodsFacts) -> Path:
-    """Write :func:`methods_text`, whole or not at all."""
-    target = Path(path)
-    write_text(target, methods_text(facts))
+def write_methods(path: str | Path, facts: MethodsFacts, *, sharing: Sharing | None = None) -> Path:
+    """Write :func:`methods_text`, whole or not at all; ``sharing`` replaces ids and paths in it."""
+    target, text = Path(path), methods_text(facts)
+    if sharing is not None:
+        text = "\n".join(sharing.text(line) for line in text.split("\n"))
+    write_text(target, text)
     return target
 
 
