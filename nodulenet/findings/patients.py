@@ -66,7 +66,8 @@ def unnamed_patients(table: pd.DataFrame, *, keep_ids: bool) -> Patients:
     named = {name: pseudonym(str(name), key) for name in given.dropna().unique()}
     result = result.assign(patient_id=given.map(named))
     notes.append("patient_id: pseudonyms by this user's key; keep_ids keeps those of public data")
-    return Patients(result, {p: str(n) for n, p in named.items()}, tuple(notes))
+    originals = {p: str(n) for n, p in named.items() if p != n}
+    return Patients(result, originals, tuple(notes))
 
 
 def _plain(column: str) -> str:

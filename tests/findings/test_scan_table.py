@@ -21,6 +21,7 @@ from nodulenet.errors import FindingsError, UsageError
 from nodulenet.findings.own_scans import read_own_scans
 from nodulenet.findings.scan_table import read_scan_table
 from nodulenet.findings.series_choice import choose_series
+from nodulenet.privacy import pseudonym, user_key
 from nodulenet.training.baselines import KNOWN_ACQUISITION, acquisition_columns
 
 BASE = {
@@ -221,10 +222,10 @@ def configuration(tmp_path: Path, table_file: Path, names: list[str]) -> Config:
 def test_acquisition_and_patients_join_the_findings(table_file: Path, tmp_path: Path) -> None:
     config = configuration(tmp_path, table_file, ["1.2.3", "1.2.3.1", "other"])
     found = read_own_scans(config.source)  # type: ignore[arg-type]
-    names = found.table["patient_id"].tolist()
-    assert [found.originals[n] for n in names] == ["P-1.2.3", "P-1.2.3", "P-1.2.4"]
-    kept = config.source.model_copy(update={"keep_ids": True})
-    assert read_own_scans(kept).table["patient_id"].tolist() == ["P-1.2.3", "P-1.2.3", "P-1.2.4"]
+    first, second = (pseudonym(name, user_key()) for name in ("P-1.2.3", "P-1.2.4"))
+    assert found.table["patient_id"].tolist() == [first, first, second]
+    # The table had them already.
+    assert found.originals == {}
     assert found.table["kernel"].tolist() == ["SOFT", "LUNG", "BONE"]
     assert found.table["kvp"].tolist() == [120.0] * 3
     assert acquisition_columns(found.table) == ["kernel"]
