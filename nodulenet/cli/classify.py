@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from nodulenet.cli.arguments import (
     pairs,
 )
 from nodulenet.errors import UsageError
+from nodulenet.timings import end_timings, record_timings, timed
 
 if TYPE_CHECKING:
     from nodulenet.config.schema import CsvFormat
@@ -127,6 +129,9 @@ def classify(
         ),
     ] = None,
     keep_ids: KeepIdsOption = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Print what took how long; not of --table scans.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of CSV.")] = False,
 ) -> None:
     """Classify findings of a scan, of many scans, or patches.
@@ -139,14 +144,19 @@ def classify(
         raise UsageError("classify: give either SCAN or --patches ARCHIVE")
     if scan is None and patches is None and table is None:
         raise UsageError("classify: give SCAN, --table SCANS or --patches ARCHIVE")
-    from nodulenet.inference.answering import Answering
-    from nodulenet.inference.bundle import Bundle
+    record = _begin_timings() if timings else None
+    with timed("imports"):
+        from nodulenet.ct import open_ct
+        from nodulenet.inference.answering import Answering
+        from nodulenet.inference.bundle import Bundle
+        from nodulenet.inference.classify import classify_patches
 
     answering = Answering(operating_point, miss_rate, prevalence)
 
     def opened() -> Bundle:
-        bundle = Bundle(model, engine=engine, precision=precision)
-        bundle.model(use)
+        with timed("bundle"):
+            bundle = Bundle(model, engine=engine, precision=precision)
+            bundle.model(use)
         return bundle
 
     wanted = _formats(formats, out, as_json)
@@ -167,8 +177,6 @@ def classify(
         _refuse("--patches", {"--reference-dicom": reference_dicom})
         spacing_mm = numbers(spacing, "--spacing", (2, 3), "0.7,0.7,1.25") if spacing else None
         given = pairs(column or [], "--column", "spacing_x_mm=px")
-        from nodulenet.inference.classify import classify_patches
-
         answers = classify_patches(
             patches,
             table,
@@ -180,28 +188,28 @@ def classify(
             answering=answering,
             keep_ids=keep_ids,
         )
-        _hand_out(answers, out, wanted, None, None, as_json=as_json)
+        _hand_out(answers, out, wanted, None, None, as_json=as_json, record=record)
         return
     _refuse("SCAN", {"--array": array, "--column": column, "--spacing": spacing})
     if scan is None:
         assert table is not None
         _refuse("--table", {"--series": series, "--reference-dicom": reference_dicom})
+        _refuse("--table", {"--timings": timings})
         _many(table, how, opened, use, answering, out, wanted, irregular, jobs, scheduler)
         return
     _refuse("SCAN", {"--table": table, "--jobs": jobs, "--scheduler": scheduler})
     how.require()
-    from nodulenet.ct import open_ct
-
     if wanted:
         from nodulenet.inference.outputs.formats import refuse_unfit
 
         # What cannot be known before the scan is opened is asked again when it is written.
         refuse_unfit(wanted, points=True, scan=True, dicom=True)
     bundle = opened()
-    volume = open_ct(scan, series_uid=series, irregular=irregular)
+    with timed("scan"):
+        volume = open_ct(scan, series_uid=series, irregular=irregular)
     answers = how.answers(scan, volume, bundle, use, answering)
     dicom = reference_dicom or (scan if volume.format == "dicom" else None)
-    _hand_out(answers, out, wanted, volume, dicom, as_json=as_json)
+    _hand_out(answers, out, wanted, volume, dicom, as_json=as_json, record=record)
 
 
 @dataclass(frozen=True)
@@ -381,9 +389,52 @@ def _hand_out(
     dicom: Path | None,
     *,
     as_json: bool,
+    record: dict[str, float] | None,
+) -> None:
+    with timed("output"):
+        _write(answers, out, wanted, volume, dicom, as_json=as_json)
+    if record is not None:
+        _tell_timings(record)
+    from nodulenet.cli.terminal import end
+
+    end(answers.failures, done=len(answers.table))
+
+
+def _begin_timings() -> dict[str, float]:
+    """The record of this command, from the start of its process on."""
+    record = record_timings()
+    # Until here nothing has waited: the processor's time is the clock's.
+    record["start"] = time.process_time()
+    return record
+
+
+_DECODES = "patches"
+
+
+def _tell_timings(record: dict[str, float]) -> None:
+    from nodulenet.cli.terminal import say
+
+    end_timings()
+    say("timings   " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in record.items()))
+    steps = list(record)
+    before = (
+        sum(record[step] for step in steps[: steps.index(_DECODES)]) if _DECODES in steps else 0
+    )
+    if before:
+        say(f"          {before:.2f} s before the first voxels were decoded")
+
+
+def _write(
+    answers: Answers,
+    out: Path | None,
+    wanted: Sequence[OutputFormat],
+    volume: CTVolume | None,
+    dicom: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     from nodulenet.atomic import write_text
-    from nodulenet.cli.terminal import end, say, warn
+    from nodulenet.cli.terminal import say, warn
     from nodulenet.inference.outputs.csv_table import csv_text
     from nodulenet.inference.outputs.json_document import json_text
 
@@ -410,4 +461,3 @@ def _hand_out(
             f"{answers.model}: {answers.meaning}, at a prevalence of {answers.prevalence:.0%}; "
             f"research use only"
         )
-    end(answers.failures, done=len(answers.table))

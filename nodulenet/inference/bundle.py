@@ -29,6 +29,7 @@ from nodulenet.inference.engines import F32, KERAS, Engine, KerasEngine
 from nodulenet.inference.export.listing import FOLDER as ENGINES
 from nodulenet.inference.export.listing import chosen_engine, open_exported, read_listing
 from nodulenet.patches.values import Values
+from nodulenet.timings import timed
 from nodulenet.training.identities import shared_identities
 from nodulenet.versions import file_hash
 
@@ -220,13 +221,15 @@ class Bundle:
         from nodulenet.training.model_inputs import model_inputs
         from nodulenet.training.targets import positive_probability
 
-        loaded = self._load(chosen)
+        with timed("engine"):
+            loaded = self._load(chosen)
         outputs: list[Any] = [0.0] * len(loaded)
         distances = []
         for pose, symmetry in enumerate(spec_symmetries(self.spec)[: chosen.poses]):
             inputs = model_inputs(stored, self.spec, self.values, symmetry=symmetry)
             for number, one in enumerate(loaded):
-                found = one.engine.outputs(inputs)
+                with timed("network"):
+                    found = one.engine.outputs(inputs)
                 outputs[number] = outputs[number] + found[0]
                 # Distances are those of the patch as it is.
                 if pose == 0 and one.familiar is not None and len(found) > 1:

@@ -19,6 +19,7 @@ from nodulenet.inference.answers import ANSWER_COLUMNS
 from nodulenet.inference.bundled_model import BundledModel, stack_covariates
 from nodulenet.patches.values import Values
 from nodulenet.privacy import without_places
+from nodulenet.timings import timed
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def cut_scan(
         table = pd.concat([table, known[own]], axis=1)
     answerable, missing = _with_covariates(model, table)
     table = table[answerable].reset_index(drop=True)
-    stored = cut_patches(volume, table[list(POINT_COLUMNS)].to_numpy(dtype=np.float64), spec)
+    with timed("patches"):
+        stored = cut_patches(volume, table[list(POINT_COLUMNS)].to_numpy(dtype=np.float64), spec)
     # Answers are passed on, and folders are named after patients.
     places = {Path(volume.source): "the scan"} if volume.source is not None else {}
     return CutScan(

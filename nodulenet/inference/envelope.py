@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from nodulenet.config.patch_spec import PatchSpec
+from nodulenet.findings.acquisition import KNOWN_ACQUISITION
 from nodulenet.patches.store import PatchStore
 from nodulenet.patches.values import Values
-from nodulenet.training.baselines import KNOWN_ACQUISITION
 from nodulenet.training.exact_pose import cropped_body
 
 PERCENTILES = (0.5, 99.5)

@@ -19,6 +19,7 @@ import pandas as pd
 from nodulenet.config.schema import BaselineConfig, ColumnConfig
 from nodulenet.evaluation.kinds import ACQUISITION, BASELINE
 from nodulenet.evaluation.sizes import known_sizes, why_misleading, with_sizes
+from nodulenet.findings.acquisition import KNOWN_ACQUISITION
 from nodulenet.patches.folds import Folds
 from nodulenet.patches.store import PatchStore
 from nodulenet.training.covariates import covariates, logistic_model
@@ -26,19 +27,6 @@ from nodulenet.training.intensity import FIXED_RADIUS_MM, STATISTICS, intensity_
 from nodulenet.training.prediction_rows import joined, prediction_rows
 
 SIZE = "diameter_mm"
-# Of each kind of acquisition what tables call it; the first that is there is taken.
-KNOWN_ACQUISITION = (
-    ("manufacturer",),
-    ("manufacturer_model_name", "manufacturer_model", "scanner_model", "scanner"),
-    ("kernel", "convolution_kernel", "reconstruction_kernel"),
-    ("slice_thickness_mm", "slice_thickness"),
-    ("slice_spacing_mm", "slice_spacing", "spacing_z_mm", "spacing_z"),
-    ("spacing_x_mm", "spacing_xy_mm", "pixel_spacing_mm", "pixel_spacing", "spacing_x"),
-    ("kvp", "kvp_kv", "tube_voltage_kv"),
-    ("exposure_mas", "exposure", "tube_current_ma", "xray_tube_current_ma"),
-    ("contrast_agent", "contrast"),
-    ("site", "institution", "centre", "center", "hospital"),
-)
 # A column that fewer findings have would compare who was documented.
 _LEAST_KNOWN = 0.5
 

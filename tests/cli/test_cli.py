@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,7 @@ def test_shipped_configurations_are_shown_as_they_are() -> None:
         (["classify", "a.mhd", "--model", "gone", "--point", "1,2"], 2, "expected three numbers"),
         (["classify", "a.mhd", "--model", "gone", "--point", "1,2,3"], 3, "there is no such run"),
         (["classify", "--patches", "p.npz", "--model", "gone"], 2, "--patches needs --table"),
+        (["classify", "--table", "t", "--model", "gone", "--timings"], 2, "does not belong to"),
         (["prepare", "demo", "patch.windows=[lungg]"], 2, "patch.windows: "),
         (["prepare", "demo", "models=[squeezenet_9]"], 2, "models.0.name: Unknown model"),
         (["prepare", "demo", "models.0.label=../x"], 2, "models.0.label"),
@@ -180,6 +182,11 @@ def test_classify_prints_csv_or_json_and_tells_what_the_probability_is(
     assert len(content["answers"]) == 1  # the third point is of another scan
     assert content["failures"][0]["what"] == "finding far"
     assert content["use"] == "research use only"
+    done = nodulenet("classify", scan, "--point", point, "--model", small_run.path, "--timings")
+    told = done.stderr[done.stderr.index("timings") :]
+    for step in ("start", "imports", "bundle", "scan", "patches", "engine", "network", "output"):
+        assert re.search(rf"{step} [0-9.]+ s", told), step
+    assert "s before the first voxels were decoded" in told
     done = nodulenet("classify", scan, "--point", "9999,0,0", "--model", small_run.path)
     assert done.returncode == 3
     assert "outside the scan" in done.stderr

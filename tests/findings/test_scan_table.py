@@ -18,11 +18,12 @@ from nodulenet.config.schema import Config
 from nodulenet.config.series_choice import SeriesChoice
 from nodulenet.ct import open_ct
 from nodulenet.errors import FindingsError, UsageError
+from nodulenet.findings.acquisition import KNOWN_ACQUISITION
 from nodulenet.findings.own_scans import read_own_scans
 from nodulenet.findings.scan_table import read_scan_table
 from nodulenet.findings.series_choice import choose_series
 from nodulenet.privacy import pseudonym, user_key
-from nodulenet.training.baselines import KNOWN_ACQUISITION, acquisition_columns
+from nodulenet.training.baselines import acquisition_columns
 
 BASE = {
     "study_uid": "1.1",
