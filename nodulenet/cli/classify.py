@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nodulenet.inference.answers import Answers
     from nodulenet.inference.bundle import Bundle
     from nodulenet.inference.outputs.formats import OutputFormat
+    from nodulenet.inference.outputs.sources import Saliency, Sources
 
 
 def classify(
@@ -128,6 +129,13 @@ def classify(
             metavar="DIR", help="DICOM series that a converted scan was made from, for dicom-*."
         ),
     ] = None,
+    saliency: Annotated[
+        bool,
+        typer.Option(
+            "--saliency",
+            help="Draw occlusion maps over the sheet's planes (docs/explain.md); takes seconds.",
+        ),
+    ] = False,
     keep_ids: KeepIdsOption = False,
     timings: Annotated[
         bool, typer.Option("--timings", help="Print what took how long; not of --table scans.")
@@ -150,6 +158,7 @@ def classify(
         from nodulenet.inference.answering import Answering
         from nodulenet.inference.bundle import Bundle
         from nodulenet.inference.classify import classify_patches
+        from nodulenet.inference.outputs.sources import Sources
 
     answering = Answering(operating_point, miss_rate, prevalence)
 
@@ -160,6 +169,10 @@ def classify(
         return bundle
 
     wanted = _formats(formats, out, as_json)
+    if saliency:
+        from nodulenet.inference.outputs.formats import refuse_undrawn
+
+        refuse_undrawn(wanted)
     how = _Pointing(
         tuple(point or ()),
         points,
@@ -188,14 +201,14 @@ def classify(
             answering=answering,
             keep_ids=keep_ids,
         )
-        _hand_out(answers, out, wanted, None, None, as_json=as_json, record=record)
+        _hand_out(answers, out, wanted, Sources(), as_json=as_json, record=record)
         return
     _refuse("SCAN", {"--array": array, "--column": column, "--spacing": spacing})
     if scan is None:
         assert table is not None
         _refuse("--table", {"--series": series, "--reference-dicom": reference_dicom})
         _refuse("--table", {"--timings": timings})
-        _many(table, how, opened, use, answering, out, wanted, irregular, jobs, scheduler)
+        _many(table, how, opened, use, answering, out, wanted, saliency, irregular, jobs, scheduler)
         return
     _refuse("SCAN", {"--table": table, "--jobs": jobs, "--scheduler": scheduler})
     how.require()
@@ -208,8 +221,15 @@ def classify(
     with timed("scan"):
         volume = open_ct(scan, series_uid=series, irregular=irregular)
     answers = how.answers(scan, volume, bundle, use, answering)
+    maps: dict[str, Saliency] = {}
+    if saliency:
+        from nodulenet.inference.explain.scan_maps import scan_maps
+
+        with timed("saliency"):
+            maps = scan_maps(answers, volume, bundle)
     dicom = reference_dicom or (scan if volume.format == "dicom" else None)
-    _hand_out(answers, out, wanted, volume, dicom, as_json=as_json, record=record)
+    sources = Sources(volume=volume, dicom=dicom, saliency=maps)
+    _hand_out(answers, out, wanted, sources, as_json=as_json, record=record)
 
 
 @dataclass(frozen=True)
@@ -340,6 +360,7 @@ def _many(
     answering: Answering,
     out: Path | None,
     wanted: Sequence[OutputFormat],
+    saliency: bool,
     irregular: Literal["refuse", "resample"],
     jobs: int | None,
     scheduler: str | None,
@@ -365,6 +386,7 @@ def _many(
         opened(),
         out,
         formats=wanted,
+        saliency=saliency,
         model=use,
         answering=answering,
         jobs=jobs,
@@ -385,14 +407,13 @@ def _hand_out(
     answers: Answers,
     out: Path | None,
     wanted: Sequence[OutputFormat],
-    volume: CTVolume | None,
-    dicom: Path | None,
+    sources: Sources,
     *,
     as_json: bool,
     record: dict[str, float] | None,
 ) -> None:
     with timed("output"):
-        _write(answers, out, wanted, volume, dicom, as_json=as_json)
+        _write(answers, out, wanted, sources, as_json=as_json)
     if record is not None:
         _tell_timings(record)
     from nodulenet.cli.terminal import end
@@ -428,8 +449,7 @@ def _write(
     answers: Answers,
     out: Path | None,
     wanted: Sequence[OutputFormat],
-    volume: CTVolume | None,
-    dicom: Path | None,
+    sources: Sources,
     *,
     as_json: bool,
 ) -> None:
@@ -442,10 +462,9 @@ def _write(
         warn(text)
     if wanted:
         from nodulenet.inference.outputs.formats import write_outputs
-        from nodulenet.inference.outputs.sources import Sources
 
         assert out is not None
-        written = write_outputs(answers, out, wanted, Sources(volume=volume, dicom=dicom))
+        written = write_outputs(answers, out, wanted, sources)
         for file in written.files:
             typer.echo(str(file))
         for note in written.notes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from nodulenet.atomic import atomic_path, write_json
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import PointsSource
 from nodulenet.cpus import usable_cpus
-from nodulenet.ct import open_ct
+from nodulenet.ct import CTVolume, open_ct
 from nodulenet.errors import DataError, NoduleNetError
 from nodulenet.findings.own_scans import read_own_scans
 from nodulenet.findings.table import POINT_COLUMNS, Findings
@@ -37,7 +37,7 @@ from nodulenet.inference.bundled_model import BundledModel
 from nodulenet.inference.classify import refuse_plain_intensities
 from nodulenet.inference.cutting import CutScan, cut_scan
 from nodulenet.inference.outputs.formats import OutputFormat, refuse_unfit, write_outputs
-from nodulenet.inference.outputs.sources import Sources
+from nodulenet.inference.outputs.sources import Saliency, Sources
 from nodulenet.patches.one_scan import failure, scan_errors, scan_failure, source_state
 from nodulenet.patches.workers import InPlace, Processes, Workers, asked_workers
 from nodulenet.privacy import without_places
@@ -93,6 +93,7 @@ def classify_scans(
     out: str | Path,
     *,
     formats: Sequence[OutputFormat] = (),
+    saliency: bool = False,
     model: str | None = None,
     answering: Answering | None = None,
     jobs: int | None = None,
@@ -107,6 +108,7 @@ def classify_scans(
         bundle: a run or bundle, or an opened one.
         out: folder of the results; what is there of the same question is kept.
         formats: what to write of each scan besides the table. Defaults to nothing.
+        saliency: draw occlusion maps where a format has pictures. Defaults to False.
         model: which of the bundle's models. Defaults to the first.
         answering: which threshold, miss rate and prevalence. Defaults to the bundle's own.
         jobs: processes that read scans. Defaults to one a usable CPU, or to this one for few scans.
@@ -132,7 +134,7 @@ def classify_scans(
     folder = Path(out)
     units, failures = _units(findings, source)
     failures = [_without_paths(f, units, source) for f in (*findings.failures, *failures)]
-    question = _question(opened, chosen, answering or Answering(), formats)
+    question = _question(opened, chosen, answering or Answering(), formats, saliency=saliency)
     todo = [u for u in units if not _is_done(folder, u, question)]
     workers = asked or _chosen_workers(len(todo))
     work = partial(_cut, spec=opened.spec, model=chosen)
@@ -148,7 +150,8 @@ def classify_scans(
                 found += [scan_failure(u.name, len(u.finding_ids), error) for u, _ in batch]
                 continue
             for (unit, _), one in zip(batch, answers, strict=True):
-                found += _write(folder, unit, one, formats, question)
+                draws = partial(_maps, one, bundle=opened) if saliency else None
+                found += _write(folder, unit, one, formats, question, draws)
         failures += [_without_paths(f, todo, source) for f in found]
     results = [r for u in units if (r := _read(folder, u, question)) is not None]
     if not results and failures:
@@ -252,12 +255,20 @@ def _chosen_workers(scans: int) -> Workers:
     return InPlace() if jobs == 1 else Processes(jobs, preload=_WORKER_MODULES)
 
 
+def _maps(answers: Answers, volume: CTVolume, *, bundle: Bundle) -> Mapping[str, Saliency]:
+    # Workers, which load this module, draw nothing.
+    from nodulenet.inference.explain.scan_maps import scan_maps
+
+    return scan_maps(answers, volume, bundle)
+
+
 def _write(
     folder: Path,
     unit: _Unit,
     answers: Answers,
     formats: Sequence[OutputFormat],
     question: str,
+    draws: Callable[[CTVolume], Mapping[str, Saliency]] | None,
 ) -> list[dict[str, str]]:
     """The folder of one scan; ``done.json`` is last. What cannot be written is returned."""
     place = folder / SCANS / folder_name(unit.name)
@@ -270,7 +281,9 @@ def _write(
             volume = open_ct(unit.path, series_uid=unit.series_uid, irregular=unit.irregular)
             dicom = unit.path if volume.format == "dicom" else None
             fit = [f for f in formats if dicom is not None or "dicom" not in f.needs]
-            write_outputs(answers, place, fit, Sources(volume=volume, dicom=dicom))
+            maps = draws(volume) if draws is not None else {}
+            sources = Sources(volume=volume, dicom=dicom, saliency=maps)
+            write_outputs(answers, place, fit, sources)
             if len(fit) < len(formats):
                 left = ", ".join(f.name for f in formats if f not in fit)
                 unwritten = [
@@ -323,12 +336,16 @@ def _done(place: Path) -> dict[str, Any]:
 
 
 def _question(
-    bundle: Bundle, model: BundledModel, answering: Answering, formats: Sequence[OutputFormat]
+    bundle: Bundle,
+    model: BundledModel,
+    answering: Answering,
+    formats: Sequence[OutputFormat],
+    *,
+    saliency: bool,
 ) -> str:
     """What is asked of every scan."""
-    return json.dumps(
-        [__version__, bundle.hash, model.key, repr(answering), [f.name for f in formats]]
-    )
+    names = [f.name for f in formats]
+    return json.dumps([__version__, bundle.hash, model.key, repr(answering), names, saliency])
 
 
 def _asked(unit: _Unit, question: str) -> str:

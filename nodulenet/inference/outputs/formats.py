@@ -41,6 +41,7 @@ class OutputFormat:
         function: the writer in that module.
         needs: ``points`` (a place for every finding), ``scan`` (the volume), ``dicom`` (the
             source series).
+        draws: whether it shows pictures, and saliency maps over them.
         package: what must be importable besides what is always installed.
         extra: the extra of NoduleNet that installs it.
     """
@@ -51,6 +52,7 @@ class OutputFormat:
     module: str
     function: str
     needs: tuple[Need, ...] = ()
+    draws: bool = False
     package: str | None = None
     extra: str | None = None
 
@@ -107,6 +109,7 @@ OUTPUTS: dict[str, OutputFormat] = {
             "sheet",
             "write_sheet",
             needs=("points", "scan"),
+            draws=True,
         ),
         OutputFormat(
             "dicom-sr",
@@ -125,6 +128,7 @@ OUTPUTS: dict[str, OutputFormat] = {
             "dicom_formats",
             "write_dicom_capture",
             needs=("points", "scan", "dicom"),
+            draws=True,
         ),
         OutputFormat(
             "dicom-pdf",
@@ -133,6 +137,7 @@ OUTPUTS: dict[str, OutputFormat] = {
             "dicom_formats",
             "write_dicom_pdf",
             needs=("points", "scan", "dicom"),
+            draws=True,
         ),
     )
 }
@@ -180,6 +185,17 @@ def refuse_unfit(
                     f"are {', '.join(fit)}"
                 )
         entry.require_package()
+
+
+def refuse_undrawn(formats: Sequence[OutputFormat]) -> None:
+    """Refuses saliency maps that no format would show.
+
+    Raises:
+        UsageError: none of the formats draws.
+    """
+    if not any(entry.draws for entry in formats):
+        drawing = ", ".join(entry.name for entry in OUTPUTS.values() if entry.draws)
+        raise UsageError(f"--saliency: no format shows the maps; add one of {drawing} to --formats")
 
 
 def write_outputs(
