@@ -109,7 +109,10 @@ def bundle_below(folder: Path) -> Path:
 
 
 def clinical_information(file: Path) -> dict[str, Any]:
-    """``age`` and ``sex`` of the patient, as far as they are told; nothing without the file.
+    """``age``, ``age_years`` and ``sex`` of the patient, as far as they are told.
+
+    The age has two names, because LUNA25's table of findings has ``age_years``. Nothing without
+    the file.
 
     Raises:
         FindingsError: it is no JSON object.
@@ -120,7 +123,8 @@ def clinical_information(file: Path) -> dict[str, Any]:
         return {}
     content = members(file, "", read_json(file, "clinical information"))
     lower = {str(key).lower().replace(" ", "_"): value for key, value in content.items()}
-    named = {"age": ("age", "age_at_studydate"), "sex": ("sex", "gender")}
+    ages = ("age", "age_at_studydate", "age_years")
+    named = {"age": ages, "age_years": ages, "sex": ("sex", "gender")}
     found = {
         ours: next((lower[name] for name in names if lower.get(name) is not None), None)
         for ours, names in named.items()

@@ -8,7 +8,6 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from nodulenet.errors import UsageError
@@ -16,9 +15,16 @@ from nodulenet.errors import UsageError
 KEY_VARIABLE = "NODULENET_KEY_FILE"
 """Environment variable with another place for the key."""
 
+PATH = "(path)"
+"""What stands where a path stood."""
+
 _KEY_BYTES = 32
-_SHORTEST_PLACE = 3
-"""Letters of a path that are looked for at least: "." and "/" stand everywhere."""
+_PART = r"[^\s/\\:;,'\"<>()\[\]{}|]"
+# One letter alone, as in "per /s", is a folder only where something follows.
+_ABSOLUTE = re.compile(
+    rf"(?<![\w.:/\\<])(?:file:/*|~|[A-Za-z]:)?[/\\]+(?:{_PART}{{2,}}|{_PART}(?=[/\\]))"
+    rf"(?:[/\\]+{_PART}+)*[/\\]?"
+)
 _PSEUDONYM = re.compile(r"[a-z]-[0-9a-f]{20}")
 
 
@@ -67,10 +73,16 @@ def _make(file: Path) -> None:
     try:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        with suppress(FileExistsError):
+        try:
             os.link(name, file)
+        except FileExistsError:
+            pass
+        except OSError:
+            # Some file systems have no links; there a second process might win by a moment.
+            if not file.exists():
+                Path(name).replace(file)
     finally:
-        Path(name).unlink()
+        Path(name).unlink(missing_ok=True)
 
 
 def pseudonym(name: str, key: bytes, kind: str = "p") -> str:
@@ -99,22 +111,37 @@ def known_pseudonyms(names: Iterable[str]) -> dict[str, str]:
     return {name: pseudonym(name, key) for name in names}
 
 
-def without_places(text: str, places: Mapping[Path, str]) -> str:
-    """A message in which known paths, and what lies below them, are called by other names.
+def is_pseudonym(name: str) -> bool:
+    """Whether a name is a pseudonym, of whatever key."""
+    return _PSEUDONYM.fullmatch(name) is not None
 
-    Folders and files are named after patients. A message that begins with such a path and a colon
-    begins after them. Of a path with spaces below a known one, what follows the first space stays,
-    unless the message begins with it.
+
+def scan_places(path: Path | str) -> dict[Path, str]:
+    """What messages about a scan call its path, and the folder in which a file of it lies."""
+    own = Path(path)
+    places = {own: "the scan"} if own.is_dir() else {own: "the scan", own.parent: "its folder"}
+    return {**places, **{place.absolute(): name for place, name in places.items()}}
+
+
+def without_places(text: str, places: Mapping[Path, str]) -> str:
+    """A message in which paths are called by other names: folders and files are named after people.
+
+    Known paths and what lies below them get the name that is given; other absolute paths become
+    :data:`PATH`. A message that begins with a path and a colon begins after them. Of a path with
+    spaces, what follows the first space below a known one stays, unless the message begins with it.
 
     Args:
         text: the message.
-        places: what each path is called instead.
+        places: what each path is called instead. Relative ones of a single word, as ``data``, are
+            not looked for: they stand for other things, too.
     """
     for place in sorted(places, key=lambda p: -len(str(p))):
-        if len(str(place)) < _SHORTEST_PLACE:
+        if not (place.is_absolute() or len(place.parts) > 1):
             continue
-        known = re.escape(str(place))
+        if not place.name:  # the root
+            continue
+        known = rf"(?<![\w./\\-]){re.escape(str(place))}"
         text = re.sub(rf"^{known}(?:[/\\][^:\n]*)?: ", "", text)
         name = places[place].replace("\\", r"\\")
         text = re.sub(rf"{known}(?:[/\\][^:,;\s'\")]*)?(?![\w.-]*\w)", name, text)
-    return text
+    return _ABSOLUTE.sub(PATH, text)

@@ -93,7 +93,10 @@ def test_the_default_place_is_the_folder_of_user_settings(monkeypatch: pytest.Mo
             "cannot read /d/DOE JANE/ct/IM1.dcm, which is damaged",
             "cannot read the scan, which is damaged",
         ),
-        ("/d/DOE JANE/ct2: no slices", "/d/DOE JANE/ct2: no slices"),
+        ("/d/DOE JANE/ct2/IM1.dcm is bad", "(path) JANE/ct2/IM1.dcm is bad"),
+        ("the scan data: /d/DOE_JANE", "the scan data: (path)"),
+        ("expected at C:\\Scans\\DOE or file:/home/doe/ct", "expected at (path) or (path)"),
+        ("5 patches /s, and/or 1/2 mm", "5 patches /s, and/or 1/2 mm"),
         ("nothing to hide: 3/4", "nothing to hide: 3/4"),
     ],
 )
@@ -102,9 +105,17 @@ def test_places_are_left_out_of_messages(text: str, shown: str) -> None:
 
 
 def test_places_are_called_otherwise_the_longest_first() -> None:
-    places = {Path("/d"): "top", Path("/data"): "data", Path("/data/DOE/scans"): "the scans"}
-    text = "no scan of that name in /data/DOE/scans; /data holds DOE"
-    assert without_places(text, places) == "no scan of that name in the scans; data holds DOE"
+    places = {
+        Path("/data"): "data",
+        Path("/data/DOE/scans"): "the scans",
+        Path("own/DOE"): "mine",
+        Path("scan"): "no word of this name is touched",
+        Path("/"): "nor is the root",
+    }
+    text = "no scan of that name in /data/DOE/scans; /data holds own/DOE/x, my-own/DOE no 1/2"
+    assert without_places(text, places) == (
+        "no scan of that name in the scans; data holds mine, my-own/DOE no 1/2"
+    )
 
 
 def test_tables_lose_names_and_keep_who_is_who() -> None:
@@ -127,5 +138,14 @@ def test_tables_lose_names_and_keep_who_is_who() -> None:
     again = unnamed_patients(made.table, keep_ids=False)
     assert again.table["patient_id"].tolist()[:3] == names.tolist()[:3]
     kept = unnamed_patients(table, keep_ids=True)
-    assert kept.table["patient_id"].tolist()[:3] == ["DOE", "ROE", "DOE"]
-    assert "Patient Name" not in kept.table
+    assert kept.table.equals(table)
+    # Ids are the same as text, as numbers, and as the floats that a gap makes of them.
+    as_text = pseudonym("12", user_key())
+    for ids in (["12"], [12], [12.0, float("nan")]):
+        numbers = pd.DataFrame({"patient_id": ids, "MRN": 1})
+        made = unnamed_patients(numbers, keep_ids=False)
+        assert made.table["patient_id"][0] == as_text
+        assert list(made.table.columns) == ["patient_id"]
+    assert unnamed_patients(pd.DataFrame({"patient_id": ["", "a"]}), keep_ids=False).table[
+        "patient_id"
+    ].isna().tolist() == [True, False]

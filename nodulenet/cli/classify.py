@@ -207,10 +207,12 @@ def classify(
     if scan is None:
         assert table is not None
         _refuse("--table", {"--series": series, "--reference-dicom": reference_dicom})
-        _refuse("--table", {"--timings": timings})
+        _refuse("--table", {"--timings": timings, "--json": as_json})
         _many(table, how, opened, use, answering, out, wanted, saliency, irregular, jobs, scheduler)
         return
     _refuse("SCAN", {"--table": table, "--jobs": jobs, "--scheduler": scheduler})
+    if reference_dicom is not None and not any("dicom" in f.needs for f in wanted):
+        raise UsageError("classify: --reference-dicom is for --formats dicom-sr and the like")
     how.require()
     if wanted:
         from nodulenet.inference.outputs.formats import refuse_unfit

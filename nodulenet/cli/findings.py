@@ -35,6 +35,8 @@ ScanOption = Annotated[
     ),
 ]
 
+_LUNA25 = ("luna25", "point_list")
+
 app = typer.Typer(
     help="Findings of a source as one table in LPS mm, with a summary. Nothing is detected here.",
     no_args_is_help=True,
@@ -154,7 +156,7 @@ def luna25(
     out: OutOption = None,
 ) -> None:
     """LUNA25: the training table (labels are outcomes) or an algorithm's point list."""
-    _points(file, ("luna25", "point_list"), "LUNA25's table or point list", out)
+    _points(file, _LUNA25, "LUNA25's table or point list", out)
 
 
 @app.command()
@@ -277,7 +279,7 @@ def _points(
             f"{file}: is a file of kind {rows.kind}, expected {what}; use `nodulenet findings "
             f"points`"
         )
-    unnamed = unnamed_patients(rows.table, keep_ids=keep_ids or rows.kind == "luna25")
+    unnamed = unnamed_patients(rows.table, keep_ids=keep_ids or kinds == _LUNA25)
     table, notes = unnamed.table, [*rows.notes, *unnamed.notes]
     if scan is not None and volume is not None:
         mine = points_of_scan(table, scan_names(scan, volume.series_uid), str(file))

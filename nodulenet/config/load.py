@@ -116,7 +116,9 @@ def shipped_configs() -> dict[str, Path]:
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    tree = config.model_dump(mode="json")
+    # Unbroken lines: a path that is broken at a space is found by nobody.
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10**6)
 
 
 def save_config(config: Config, path: str | Path) -> None:

@@ -119,16 +119,21 @@ def _personal(dataset: Any) -> Personal:
             alternatives.append(rf"(?<![^\W\d_]){re.escape(part)}(?![^\W\d_])")
     date = re.sub(r"\D", "", _text(dataset, "PatientBirthDate"))
     if len(date) == 8:
-        year, month, day = date[:4], date[4:6], date[6:]
+        year, month, day = date[:4], _padded(date[4:6]), _padded(date[6:])
         between = r"[-./ ]?"
         for order in ((year, month, day), (day, month, year), (month, day, year)):
             alternatives.append(rf"(?<!\d){between.join(order)}(?!\d)")
-    if re.search(r"\d{4}", patient_id):
+    if len(patient_id) > _SHORTEST_WITHIN and re.search(r"\d{4}|\d.*[a-z]|[a-z].*\d", patient_id):
         # Shorter numbers and words without any stand for other things, too.
         alternatives.insert(0, rf"(?<![^\W_]){re.escape(patient_id)}(?![^\W_])")
     if not alternatives:
         return Personal()
     return Personal(re.compile("|".join(alternatives), re.IGNORECASE))
+
+
+def _padded(number: str) -> str:
+    """Two digits, of which a leading 0 may be left out."""
+    return f"0?{number[1]}" if number[0] == "0" else number
 
 
 def _text(dataset: Any, name: str) -> str:

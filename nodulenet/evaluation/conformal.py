@@ -138,7 +138,7 @@ def conformal_coverage(
     seed: int = 0,
     level: float = LEVEL,
 ) -> dict[str, Any]:
-    """Coverage and sizes of the sets, each fold's from limits of the other folds' rows.
+    """Coverage and sizes of the sets, each fold's from limits of other patients' rows.
 
     Args:
         table: Out-of-fold rows: ``fold, patient_id, label, probability``.
@@ -165,7 +165,9 @@ def conformal_coverage(
     negative, positive = np.zeros(y.size, dtype=bool), np.zeros(y.size, dtype=bool)
     for fold in folds:
         own = (table["fold"] == fold).to_numpy()
-        fitted = fit_conformal(y[~own], p[~own], miss_rate=miss_rate)
+        # With repeats, or shared patients, other folds hold the same people again.
+        others = ~table["patient_id"].isin(table.loc[own, "patient_id"].unique()).to_numpy()
+        fitted = fit_conformal(y[others], p[others], miss_rate=miss_rate)
         negative[own], positive[own] = fitted.sets(p[own])
     every = np.ones(y.size, dtype=bool)
     wanted = {"negative": (negative, ~y), "positive": (positive, y)}

@@ -268,7 +268,9 @@ def _placed(
     table = csv_rows(part, points, "csv").table.set_index(part.index)
     read.notes.extend(notes)
     if volume is not None:
-        table, notes = carry_over(table, volume, source.points)
+        # The rows are this scan's, whatever the table of scans calls it.
+        own = table.assign(scan_id=volume.series_uid)
+        table, notes = carry_over(own, volume, source.points)
         read.notes.extend(notes)
         require_some_inside(volume, points, str(source.points), space=source.space)
     return table

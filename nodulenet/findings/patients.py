@@ -11,6 +11,7 @@ import pandas as pd
 
 from nodulenet.privacy import pseudonym, user_key
 
+_ID = "patient_id"
 PERSONAL_COLUMNS = frozenset(
     {
         "patientname",
@@ -25,9 +26,14 @@ PERSONAL_COLUMNS = frozenset(
         "patientsbirthdate",
         "dateofbirth",
         "dob",
+        "patientid",
+        "patient",
+        "pid",
+        "mrn",
+        "accessionnumber",
     }
 )
-"""Names of columns that are left out of every table, without case, spaces and underscores."""
+"""Columns that are left out unless ids are kept, without case, spaces and underscores."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +56,31 @@ def unnamed_patients(table: pd.DataFrame, *, keep_ids: bool) -> Patients:
 
     Args:
         table: any table; without ``patient_id`` only columns of names are looked for.
-        keep_ids: leave ``patient_id`` as it is: for public data.
+        keep_ids: leave everything as it is: for public data.
 
     Raises:
         UsageError: the user's key cannot be kept.
     """
-    personal = [c for c in table.columns if _plain(str(c)) in PERSONAL_COLUMNS]
+    if keep_ids:
+        return Patients(table)
+    personal = [c for c in table.columns if c != _ID and _plain(str(c)) in PERSONAL_COLUMNS]
     result = table.drop(columns=personal)
     notes = [f"left out, because they name patients: {', '.join(personal)}"] if personal else []
-    nobody = "patient_id" not in result.columns or result["patient_id"].isna().all()
-    if keep_ids or nobody:
+    if _ID not in result.columns or result[_ID].isna().all():
         return Patients(result, notes=tuple(notes))
     key = user_key()
-    given = result["patient_id"]
-    named = {name: pseudonym(str(name), key) for name in given.dropna().unique()}
-    result = result.assign(patient_id=given.map(named))
+    given = result[_ID].replace("", None)
+    names = {value: _as_text(value) for value in given.dropna().unique()}
+    named = {value: pseudonym(name, key) for value, name in names.items()}
+    result = result.assign(**{_ID: given.map(named)})
     notes.append("patient_id: pseudonyms by this user's key; keep_ids keeps those of public data")
-    originals = {p: str(n) for n, p in named.items() if p != n}
+    originals = {named[value]: name for value, name in names.items() if named[value] != name}
     return Patients(result, originals, tuple(notes))
+
+
+def _as_text(value: object) -> str:
+    """An id as tables write it: 12 where pandas has made 12.0 of it."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _plain(column: str) -> str:

@@ -45,6 +45,7 @@ _DICOM_KEYWORDS = {
     "series_instance_uid": "series_uid",
     "FrameOfReferenceUID": "frame_of_reference_uid",
     "SOPInstanceUID": "sop_instance_uid",
+    "PatientID": "patient_id",
     "SeriesNumber": "series_number",
     "InstanceNumber": "instance_number",
     "FrameNumber": "frame_number",
@@ -119,7 +120,8 @@ def read_rows(
     Raises:
         FindingsError: a value is wrong, a finding stands twice; names the line.
     """
-    ids = [c for c in ("finding_id", "scan_id", "patient_id") if c in columns]
+    own = ("finding_id", "scan_id", "patient_id")
+    ids = [c for c in columns if our_name(c, columns) in own]
     uids = [c for c in columns if our_name(c, columns) in _UIDS]
     table = read_csv(
         path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import pandas as pd
 from nodulenet.config.meaning import MEANINGS
 from nodulenet.evaluation.prevalence import rebased
 from nodulenet.inference.answering import Chosen
-from nodulenet.inference.answers import INDETERMINATE, Answers
+from nodulenet.inference.answers import INDETERMINATE, Answers, OperatingPoint
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.bundled_model import BundledModel
 from nodulenet.inference.cutting import CutScan
@@ -76,10 +77,19 @@ def _answers(
             "engine": bundle.engine,
             **bundle.facts,
         },
-        operating_point=how.operating_point,
+        operating_point=_on_shown_scale(how, bundle),
         miss_rate=how.conformal.miss_rate if how.conformal else None,
         warnings=warnings,
     )
+
+
+def _on_shown_scale(how: Chosen, bundle: Bundle) -> OperatingPoint | None:
+    """The operating point with its threshold at the prevalence that is shown."""
+    point = how.operating_point
+    if point is None or how.prevalence is None:
+        return point
+    moved = rebased(np.array([point.threshold]), trained=bundle.prevalence, wanted=how.prevalence)
+    return replace(point, threshold=float(moved[0]))
 
 
 def _trained_on(table: pd.DataFrame, bundle: Bundle) -> tuple[str, ...]:

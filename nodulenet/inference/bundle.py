@@ -26,6 +26,7 @@ from nodulenet.evaluation.logistic import logit
 from nodulenet.inference.bundle_archive import unpack_archive
 from nodulenet.inference.bundled_model import BundledModel, read_models, stack_covariates
 from nodulenet.inference.engines import F32, KERAS, Engine, KerasEngine
+from nodulenet.inference.export.listing import FILE as LISTING
 from nodulenet.inference.export.listing import FOLDER as ENGINES
 from nodulenet.inference.export.listing import chosen_engine, open_exported, read_listing
 from nodulenet.patches.values import Values
@@ -74,8 +75,10 @@ class Bundle:
         models: by key, networks in the order of the configuration, then what is made of them; the
             first is the default.
         envelope: limits of the training data, of :mod:`nodulenet.inference.envelope`.
+        asked_engine: engine and precision that were asked for.
         engine: which one answers, known once it has been asked.
         engine_notes: what to know of that choice.
+        files: hashes of the listed files by name; empty in a run.
         facts: ``nodulenet`` (version), ``label_basis`` (counts) and ``card`` (one line).
         training: what it comes from: ``source``, counts of what was held out, and of all in the
             folds (``run``) with ``patients_hash``, ``pseudonyms_hash`` and ``scans_hash`` of
@@ -100,6 +103,7 @@ class Bundle:
         self.path = Path(path)
         self._folder = self.path
         self._engine, self._precision = engine, precision
+        self.asked_engine = (engine, precision)
         self.engine: str | None = None
         self.engine_notes: tuple[str, ...] = ()
         if self.path.suffix == ".zip" and self.path.is_file():
@@ -137,8 +141,17 @@ class Bundle:
                 f"{self.path / FILE}: is not whole ({type(error).__name__}: {error}); write it "
                 f"again with `nodulenet train`"
             ) from error
-        for name, expected in content.get("files", {}).items():
+        self.files: dict[str, str] = content.get("files", {})
+        for name, expected in self.files.items():
             self.unchanged(name, expected)
+        if self._folder != self.path and (self._folder / ENGINES).exists():
+            # An archive is never exported into, so what is not listed was put in by somebody.
+            listing = f"{ENGINES}/{LISTING}"
+            if listing not in self.files:
+                raise BundleError(
+                    f"{self.path}: holds {listing}, which bundle.json does not list; it was put in "
+                    f"after the bundle was written: take the bundle from its source again"
+                )
         self._loaded: dict[str, list[_Loaded]] = {}
         self._networks: dict[str, list[Any]] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from nodulenet.atomic import atomic_path
@@ -45,7 +46,13 @@ def unpack_archive(path: Path, folder: Path) -> None:
                 with archive.open(member) as packed, target.open("wb") as file:
                     # Never more than was announced and checked.
                     file.write(packed.read(member.file_size))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+    ) as error:
         raise BundleError(
             f"{path}: is no readable bundle ({' '.join(str(error).split())}); copy it again"
         ) from error
@@ -54,7 +61,8 @@ def unpack_archive(path: Path, folder: Path) -> None:
 def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        begin = name.parts[0] if name.parts else ":"
+        if name.is_absolute() or ".." in name.parts or ":" in begin:
             raise BundleError(
                 f"{path}: holds the name {member.filename!r}, which leads out of the archive; do "
                 f"not trust this file"

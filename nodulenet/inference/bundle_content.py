@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,20 +171,27 @@ def _operating_points(
 
 
 def _conformal(config: Config, outer: pd.DataFrame) -> list[dict[str, Any]]:
-    """Limits by miss rate with the coverage that was measured; without those of too few rows."""
-    found = []
+    """Limits by miss rate with the coverage that was measured; without those of too few rows.
+
+    A finding counts once: with repeated folds, its row of the first repeat. Of one fold (a held-out
+    site, later dates) no coverage can be measured.
+    """
+    found: list[dict[str, Any]] = []
+    once = outer.sort_values("fold", kind="stable").drop_duplicates("finding_id")
     for miss_rate in config.evaluate.miss_rates:
         try:
-            limits = fit_conformal(outer["label"], outer["probability"], miss_rate=miss_rate)
+            limits = fit_conformal(once["label"], once["probability"], miss_rate=miss_rate)
+        except PredictionsError:
+            continue
+        coverage = None
+        with suppress(PredictionsError):
             coverage = conformal_coverage(
-                outer,
+                once,
                 miss_rate=miss_rate,
                 n_bootstrap=config.evaluate.bootstraps,
                 seed=config.seed,
                 level=config.evaluate.level,
             )
-        except PredictionsError:
-            continue
         found.append({"limits": limits.to_dict(), "measured": coverage})
     return found
 

@@ -74,6 +74,11 @@ class ShippedStack:
     columns: tuple[ColumnConfig, ...]
     folds: Mapping[int, FittedStack]
 
+    @property
+    def numbers(self) -> frozenset[str]:
+        """Covariates that are numbers; words are the others, whatever the new cells look like."""
+        return frozenset(term.column for fit in self.folds.values() for term in fit.numbers)
+
 
 def stack_covariates(
     model: BundledModel, findings: pd.DataFrame | None, count: int
@@ -92,7 +97,7 @@ def stack_covariates(
             f"{model.key}: needs {names} of every finding, and none is given; give them as columns "
             f"beside the points, or ask {model.network}"
         )
-    return covariates(findings, model.stack.columns, model.key)
+    return covariates(findings, model.stack.columns, model.key, numbers=model.stack.numbers)
 
 
 def read_models(content: dict[str, Any]) -> dict[str, BundledModel]:

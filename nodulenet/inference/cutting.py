@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from nodulenet.findings.table import POINT_COLUMNS
 from nodulenet.inference.answers import ANSWER_COLUMNS
 from nodulenet.inference.bundled_model import BundledModel, stack_covariates
 from nodulenet.patches.values import Values
-from nodulenet.privacy import without_places
+from nodulenet.privacy import scan_places, without_places
 from nodulenet.timings import timed
 
 
@@ -72,12 +71,12 @@ def cut_scan(
         known = findings.reset_index(drop=True).iloc[kept].reset_index(drop=True)
         own = [c for c in known.columns if c not in (*table.columns, *ANSWER_COLUMNS)]
         table = pd.concat([table, known[own]], axis=1)
-    answerable, missing = _with_covariates(model, table)
+    table, answerable, missing, lacking = _with_covariates(model, table)
     table = table[answerable].reset_index(drop=True)
     with timed("patches"):
         stored = cut_patches(volume, table[list(POINT_COLUMNS)].to_numpy(dtype=np.float64), spec)
     # Answers are passed on, and folders are named after patients.
-    places = {Path(volume.source): "the scan"} if volume.source is not None else {}
+    places = scan_places(volume.source) if volume.source is not None else {}
     return CutScan(
         table=table,
         stored=stored,
@@ -87,7 +86,7 @@ def cut_scan(
             for failure in (*failures, *missing)
         ],
         # After the cuts: of compressed scans some are known only then.
-        warnings=tuple(without_places(text, places) for text in volume.warnings),
+        warnings=(*(without_places(text, places) for text in volume.warnings), *lacking),
     )
 
 
@@ -95,9 +94,9 @@ def cut_of_patches(
     stored: npt.NDArray[np.int16], table: pd.DataFrame, model: BundledModel
 ) -> CutScan:
     """The same of patches that were there already; ``table`` has their rows, index 0 to n - 1."""
-    answerable, missing = _with_covariates(model, table)
+    table, answerable, missing, lacking = _with_covariates(model, table)
     kept = table[answerable].reset_index(drop=True)
-    return CutScan(table=kept, stored=stored[answerable], failures=missing)
+    return CutScan(table=kept, stored=stored[answerable], failures=missing, warnings=tuple(lacking))
 
 
 def cut_patches(
@@ -145,24 +144,35 @@ def _inside(
 
 def _with_covariates(
     model: BundledModel, table: pd.DataFrame
-) -> tuple[npt.NDArray[np.bool_], list[dict[str, str]]]:
-    """Which rows a model can answer for, and the failures of those that lack a covariate."""
+) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], list[dict[str, str]], list[str]]:
+    """The table with all covariates, its answerable rows, failures of the others, and warnings."""
     lacking = pd.Series("", index=table.index)
-    for column in model.stack.columns if model.stack is not None and len(table) else ():
-        if column.column not in table.columns:
-            # Nobody has it: one error for all.
-            stack_covariates(model, None, len(table))
-        elif column.missing == "refuse":
-            lacking = lacking.mask(table[column.column].isna() & (lacking == ""), column.column)
+    warnings = []
+    if model.stack is not None and len(table):
+        from nodulenet.training.covariates import covariate_name, unusable_cells
+
+        for column in model.stack.columns:
+            if column.column not in table.columns:
+                if column.missing == "refuse":
+                    # Nobody has it: one error for all.
+                    stack_covariates(model, None, len(table))
+                table = table.assign(**{column.column: np.nan})
+                warnings.append(
+                    f"{model.key}: no finding has {column.column}; what the stack has for a "
+                    f"missing one stands in for it"
+                )
+            is_number = covariate_name(column) in model.stack.numbers
+            said = unusable_cells(table, column, is_number=is_number)
+            lacking = lacking.mask(lacking == "", said)
     failures = [
         {
             "what": f"finding {name}",
-            "error": f"has no {column}, which {model.key} needs; give it, or ask {model.network}",
+            "error": f"{why}, which {model.key} needs; give it, or ask {model.network}",
         }
-        for name, column in zip(table["finding_id"], lacking, strict=True)
-        if column
+        for name, why in zip(table["finding_id"], lacking, strict=True)
+        if why
     ]
-    return (lacking == "").to_numpy(), failures
+    return table, (lacking == "").to_numpy(), failures, warnings
 
 
 def _geometry(volume: CTVolume) -> dict[str, float]:

@@ -46,7 +46,8 @@ def finding_warnings(
             if value > limit:
                 said[row].append(
                     f"the patch is unlike the training's: {value / limit:.1f} times the distance "
-                    f"that {model.familiarity.false_alarm:.1%} of held-out findings exceed"
+                    f"that {model.familiarity.false_alarm:.1%} of held-out findings exceed by one "
+                    f"of the models (by their mean, fewer)"
                 )
     statistics = patch_statistics(stored, bundle.spec, bundle.values)
     unit = "HU" if bundle.values.kind == "hu" else "(intensity)"

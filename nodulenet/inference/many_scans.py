@@ -26,7 +26,7 @@ from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.config.schema import PointsSource
 from nodulenet.cpus import usable_cpus
 from nodulenet.ct import CTVolume, open_ct
-from nodulenet.errors import DataError, NoduleNetError
+from nodulenet.errors import BundleError, DataError, NoduleNetError, UsageError
 from nodulenet.findings.own_scans import read_own_scans
 from nodulenet.findings.table import POINT_COLUMNS, Findings
 from nodulenet.inference.answer import answer_cuts
@@ -40,7 +40,7 @@ from nodulenet.inference.outputs.formats import OutputFormat, refuse_unfit, writ
 from nodulenet.inference.outputs.sources import Saliency, Sources
 from nodulenet.patches.one_scan import failure, scan_errors, scan_failure, source_state
 from nodulenet.patches.workers import InPlace, Processes, Workers, asked_workers
-from nodulenet.privacy import without_places
+from nodulenet.privacy import scan_places, without_places
 from nodulenet.progress import Progress, Silent
 
 DONE, TABLE, FAILURES, FACTS = "done.json", "answers.csv", "failures.csv", "classify.json"
@@ -132,30 +132,27 @@ def classify_scans(
     for note in findings.notes:
         progress.say(f"note: {note}")
     folder = Path(out)
-    units, failures = _units(findings, source)
-    failures = [_without_paths(f, units, source) for f in (*findings.failures, *failures)]
+    found, failures = _units(findings, source)
+    # Relative paths would be taken from wherever a worker was started.
+    units = [replace(unit, path=unit.path.absolute()) for unit in found]
+    failures = [_without_paths(f, source) for f in (*findings.failures, *failures)]
     question = _question(opened, chosen, answering or Answering(), formats, saliency=saliency)
     todo = [u for u in units if not _is_done(folder, u, question)]
     workers = asked or _chosen_workers(len(todo))
     work = partial(_cut, spec=opened.spec, model=chosen)
     with (
         progress.task("classify", len(todo), "scans") as task,
-        closing(workers.map(work, [_absolute(u) for u in todo])) as outcomes,
+        closing(workers.map(work, todo)) as outcomes,
     ):
-        found: list[dict[str, str]] = []
-        for batch in _batches(outcomes, found, task):
-            try:
-                answers = answer_cuts(opened, chosen, how, [cut for _, cut in batch])
-            except NoduleNetError as error:
-                found += [scan_failure(u.name, len(u.finding_ids), error) for u, _ in batch]
-                continue
-            for (unit, _), one in zip(batch, answers, strict=True):
+        for batch in _batches(outcomes, failures, source, task):
+            for unit, one in _answered(batch, partial(answer_cuts, opened, chosen, how)):
+                if isinstance(one, NoduleNetError):
+                    failures.append(_scan_failure(unit, one, source))
+                    continue
                 draws = partial(_maps, one, bundle=opened) if saliency else None
-                found += _write(folder, unit, one, formats, question, draws)
-        failures += [_without_paths(f, todo, source) for f in found]
+                unwritten = _write(folder, unit, one, formats, question, draws)
+                failures += [_without_paths(f, source, unit) for f in unwritten]
     results = [r for u in units if (r := _read(folder, u, question)) is not None]
-    if not results and failures:
-        raise DataError(f"{folder}: not one scan was answered; first: {failures[0]['error']}")
     known = {f["what"] for f in failures}
     for result in results:
         failures += [f for f in result.failures if f["what"] not in known]
@@ -164,6 +161,10 @@ def classify_scans(
         table.to_csv(temporary, index=False)
     with atomic_path(folder / FAILURES) as temporary:
         pd.DataFrame(failures, columns=["what", "error"]).to_csv(temporary, index=False)
+    if not results and failures:
+        raise DataError(
+            f"{folder / FAILURES}: not one scan was answered; first: {failures[0]['error']}"
+        )
     warnings = list(dict.fromkeys(w for r in results for w in r.warnings))
     write_json(
         folder / FACTS,
@@ -208,19 +209,40 @@ def _units(findings: Findings, source: PointsSource) -> tuple[list[_Unit], list[
     return units, failures
 
 
+def _answered(
+    batch: Sequence[tuple[_Unit, CutScan]],
+    ask: Callable[[Sequence[CutScan]], list[Answers]],
+) -> Iterator[tuple[_Unit, Answers | NoduleNetError]]:
+    """The answers of a batch; where it has none, each scan's own, or why it has none."""
+    try:
+        yield from zip([unit for unit, _ in batch], ask([cut for _, cut in batch]), strict=True)
+    except (UsageError, BundleError):
+        raise  # no scan would be answered
+    except Exception:  # noqa: BLE001
+        # One scan's findings, or a defect of ours that they meet, must not end the others.
+        for unit, cut in batch:
+            try:
+                with scan_errors(unit.path, out_of_memory="classify fewer findings at a time"):
+                    (one,) = ask([cut])
+            except NoduleNetError as error:
+                yield unit, error
+            else:
+                yield unit, one
+
+
+def _scan_failure(unit: _Unit, error: object, source: PointsSource) -> dict[str, str]:
+    return _without_paths(scan_failure(unit.name, len(unit.finding_ids), error), source, unit)
+
+
 def _without_paths(
-    failure: dict[str, str], units: Sequence[_Unit], source: PointsSource
+    failure: dict[str, str], source: PointsSource, unit: _Unit | None = None
 ) -> dict[str, str]:
     """A failure as it is listed in files to be shared: folders are named after patients."""
     places = {source.scans: "the scans", source.points: "the points"}
-    places |= {unit.path: "the scan" for unit in units}
     places |= {place.absolute(): name for place, name in places.items()}
+    if unit is not None:
+        places |= scan_places(unit.path)
     return {key: without_places(text, places) for key, text in failure.items()}
-
-
-def _absolute(unit: _Unit) -> _Unit:
-    # Relative paths would be taken from wherever a worker was started.
-    return replace(unit, path=unit.path.absolute())
 
 
 def _cut(unit: _Unit, *, spec: PatchSpec, model: BundledModel) -> CutScan:
@@ -231,14 +253,14 @@ def _cut(unit: _Unit, *, spec: PatchSpec, model: BundledModel) -> CutScan:
 
 
 def _batches(
-    outcomes: Iterable[Any], failures: list[dict[str, str]], task: Any
+    outcomes: Iterable[Any], failures: list[dict[str, str]], source: PointsSource, task: Any
 ) -> Iterator[list[tuple[_Unit, CutScan]]]:
     """Cut scans, so many together that a network is asked about a whole batch."""
     batch: list[tuple[_Unit, CutScan]] = []
     for outcome in outcomes:
         unit = outcome.unit
         if outcome.result is None:
-            failures.append(scan_failure(unit.name, len(unit.finding_ids), outcome.error))
+            failures.append(_scan_failure(unit, outcome.error, source))
         else:
             batch.append((unit, outcome.result))
         if sum(len(cut.stored) for _, cut in batch) >= BATCH:
@@ -272,16 +294,22 @@ def _write(
 ) -> list[dict[str, str]]:
     """The folder of one scan; ``done.json`` is last. What cannot be written is returned."""
     place = folder / SCANS / folder_name(unit.name)
+    # What is there may answer another question; a run that is killed here must not leave it valid.
+    (place / DONE).unlink(missing_ok=True)
     failures = [failure(f["what"], f["error"], cause=f["error"]) for f in answers.failures]
+    # Called as the points call it; the series is in a column of its own.
+    series = answers.table["scan_id"]
+    table = answers.table.assign(scan_id=unit.name)
+    table.insert(2, "series_uid", series)
     with atomic_path(place / TABLE) as temporary:
-        answers.table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False)
     unwritten: list[dict[str, str]] = []
     if formats:
         try:
             volume = open_ct(unit.path, series_uid=unit.series_uid, irregular=unit.irregular)
             dicom = unit.path if volume.format == "dicom" else None
             fit = [f for f in formats if dicom is not None or "dicom" not in f.needs]
-            maps = draws(volume) if draws is not None else {}
+            maps = draws(volume) if draws is not None and any(f.draws for f in fit) else {}
             sources = Sources(volume=volume, dicom=dicom, saliency=maps)
             write_outputs(answers, place, fit, sources)
             if len(fit) < len(formats):
@@ -301,6 +329,8 @@ def _write(
             "scan": unit.name,
             "failures": failures,
             "warnings": list(answers.warnings),
+            # The table in full: ids as they are, numbers to the last digit.
+            "table": json.loads(table.to_json(orient="split", index=False, double_precision=15)),
         },
     )
     return unwritten
@@ -319,7 +349,7 @@ def _read(folder: Path, unit: _Unit, question: str) -> _Result | None:
     done = _done(place)
     if done.get("answered") != _asked(unit, question):
         return None
-    table = pd.read_csv(place / TABLE, dtype={"finding_id": str, "scan_id": str})
+    table = pd.DataFrame(done["table"]["data"], columns=done["table"]["columns"])
     return _Result(table, list(done["failures"]), list(done["warnings"]))
 
 
@@ -345,7 +375,8 @@ def _question(
 ) -> str:
     """What is asked of every scan."""
     names = [f.name for f in formats]
-    return json.dumps([__version__, bundle.hash, model.key, repr(answering), names, saliency])
+    computed = [*bundle.asked_engine, bundle.hash, model.key]
+    return json.dumps([__version__, *computed, repr(answering), names, saliency])
 
 
 def _asked(unit: _Unit, question: str) -> str:

@@ -90,6 +90,7 @@ def model_card(
             }
             for key, entry in entries.items()
             for c in entry["conformal"]
+            if c["measured"] is not None
         ],
         rows_tested=metrics is not None,
         size_column=size.get("column", ""),

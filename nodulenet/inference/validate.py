@@ -42,6 +42,7 @@ from nodulenet.patches.prepare import prepare
 from nodulenet.patches.source import LoadedSource, load_source
 from nodulenet.patches.store import PatchStore
 from nodulenet.phantom.for_config import ensure_phantom
+from nodulenet.privacy import is_pseudonym, known_pseudonyms
 from nodulenet.progress import Progress, Silent
 from nodulenet.seeds import generator
 from nodulenet.training.identities import (
@@ -337,10 +338,19 @@ def _patients_check(
         basis = "keyed hashes of patients and scans in the bundle"
     else:
         known = set(read_csv(bundle.path / "folds.csv", ids=["patient_id"])["patient_id"])
-        shared = [n for n in dict.fromkeys(names) if {n, originals.get(n)} & known]
+        known |= set(known_pseudonyms(known).values())
+        also = known_pseudonyms(names)
+        shared = [n for n in dict.fromkeys(names) if {n, originals.get(n), also.get(n)} & known]
         scans = []
         basis = "folds.csv beside the bundle"
     total = int(names.nunique())
+    hidden = [n for n in dict.fromkeys(names) if is_pseudonym(n) and n not in originals]
+    if not shared and not scans and hidden and trained.get("pseudonyms_hash") is None:
+        return check | {
+            "ok": None,
+            "found": f"it could not be checked whether patients were trained on: {len(hidden)} of "
+            f"{total} have pseudonyms, and the bundle knows ids or other pseudonyms",
+        }
     if not shared and not scans:
         return check | {
             "ok": True,

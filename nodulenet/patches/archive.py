@@ -160,15 +160,17 @@ def read_patch_archive(source: PatchArchiveSource) -> PatchArchive:
         finding_id=table[columns.finding_id] if columns.finding_id else [f"row-{r}" for r in rows],
         **dict.fromkeys(POINT_COLUMNS, np.nan),
     )
-    originals: dict[str, str] = {}
     if columns.patient_id:
-        # Under its own name the column would stay beside its pseudonyms.
-        named = findings.drop(columns=columns.patient_id).assign(
-            patient_id=table[columns.patient_id]
-        )
-        unnamed = unnamed_patients(named, keep_ids=source.keep_ids)
-        findings, originals = unnamed.table, unnamed.originals
-        notes.extend(unnamed.notes)
+        if columns.patient_id != "finding_id":
+            # Under its own name the column would stay beside its pseudonyms.
+            findings = findings.drop(columns=columns.patient_id)
+        findings["patient_id"] = table[columns.patient_id]
+    unnamed = unnamed_patients(findings, keep_ids=source.keep_ids)
+    findings, originals = unnamed.table.copy(), unnamed.originals
+    notes.extend(unnamed.notes)
+    if columns.patient_id:
+        if columns.finding_id == columns.patient_id:
+            findings["finding_id"] = findings["patient_id"]
     else:
         findings["patient_id"] = findings["finding_id"]
         notes.append("no patient column: every row counts as a patient of its own")

@@ -23,6 +23,7 @@ from nodulenet.atomic import atomic_path
 from nodulenet.config.schema import FoldsConfig
 from nodulenet.errors import FoldsError
 from nodulenet.findings.reading import read_csv, refuse_rows
+from nodulenet.privacy import is_pseudonym
 from nodulenet.seeds import child_seed
 
 TRAINING_ONLY = -1
@@ -452,6 +453,9 @@ def _grouped(
     piece = np.full(len(table), -1, dtype=np.int64)
     positions = np.flatnonzero(known)
     labels, patients = labels[known], patients[known]
+    if all(map(is_pseudonym, map(str, patients))):
+        # In the order of the table: that of pseudonyms, and so the folds, would depend on a key.
+        patients = pd.factorize(patients)[0]
     for i, (_, rows) in enumerate(splitter.split(labels, labels, patients)):
         piece[positions[rows]] = i
     return piece

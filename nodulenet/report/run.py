@@ -133,7 +133,8 @@ def report_on_run(
         parts=parts,
         scorings=scorings,
     )
-    sharing = Sharing([predictions], [run.path, *places_of(config)]) if share else None
+    tables = [t for t in (predictions, findings, folds.table) if t is not None]
+    sharing = Sharing(tables, [run.path, *places_of(config)]) if share else None
     report = publish(target, content, sharing=sharing)
     write_methods(target / "methods.md", replace(facts, metrics=report.metrics), sharing=sharing)
     if folder is None:

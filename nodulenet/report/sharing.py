@@ -12,18 +12,15 @@ from typing import Any
 import pandas as pd
 
 from nodulenet.config.schema import Config
-from nodulenet.privacy import pseudonym, user_key, without_places
+from nodulenet.privacy import PATH, pseudonym, user_key, without_places
 from nodulenet.report.content import ReportContent
 
-PATH = "(path)"
-"""What stands where a path stood."""
-
 _IDS = {"patient_id": "p", "scan_id": "s", "finding_id": "f"}
-_UID = re.compile(r"(?<![\w.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}(?![\w.]*\w)")
-_ABSOLUTE = re.compile(
-    r"(?<![\w.:/<])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:;,'\"<>()\[\]{}|]+){2,}[/\\]?"
-)
-_WORD = re.compile(r"[^\s,;'\"()]+")
+_KINDS = {"patient": "p", "scan": "s", "finding": "f", "file": "s"}
+_UID = re.compile(r"(?<![\w.])[0-2](?:\.(?:0|[1-9][0-9]*)){5,}(?![0-9])")
+_WORD = re.compile(r"[^\s,;'\"()\[\]{}<>=]+")
+_NAMED = re.compile(r"\b((?:patient|scan|finding|file|first) ['\"]?)([^\s,;'\"()\[\]]+)")
+_FAILED = re.compile(r"(scan|finding|file|patient) (.+?)( \(\d+ findings?\))?")
 _FILE = re.compile(r"[/\\]|\.(?:ya?ml|csv|json|zip|np[yz]|nii|gz|mh[ad]|nrrd|dcm|keras)$", re.I)
 _SHORTEST_ID = 5
 
@@ -32,7 +29,7 @@ class Sharing:
     """Replaces what tells who somebody is or where files lie.
 
     Ids of patients, scans and findings become keyed pseudonyms, the same in every report of this
-    user; other UIDs become ``u-`` and a pseudonym; paths become :data:`PATH`.
+    user; other UIDs become ``u-`` and a pseudonym; paths become ``(path)``.
     """
 
     def __init__(self, tables: Iterable[pd.DataFrame], places: Iterable[Path] = ()) -> None:
@@ -46,29 +43,46 @@ class Sharing:
             UsageError: the user's key cannot be kept.
         """
         self._key = user_key()
-        self._places = dict.fromkeys(places, PATH)
-        self._places |= {place.absolute(): PATH for place in self._places}
+        self._places = {path: PATH for place in places for path in (place, place.absolute())}
         self._named: dict[str, str] = {}
         for table in tables:
             for column, kind in _IDS.items():
                 if column in table.columns:
-                    self._named |= {
-                        name: pseudonym(name, self._key, kind)
-                        for name in map(str, table[column].dropna().unique())
-                        # Short words and numbers stand for other things in a text, too.
-                        if len(name) >= _SHORTEST_ID and not name.isalpha()
-                    }
+                    names = map(str, table[column].dropna().unique())
+                    self._named |= {name: pseudonym(name, self._key, kind) for name in names}
+        # Names of several words, which are looked for as they stand, the longest first.
+        phrases = sorted((n for n in self._named if _WORD.fullmatch(n) is None), key=len)
+        text = "|".join(re.escape(name) for name in reversed(phrases))
+        self._phrases = re.compile(rf"(?<!\w)(?:{text})(?!\w)") if phrases else None
 
     def text(self, text: str) -> str:
         """A message without ids, UIDs and paths."""
         text = without_places(text, self._places)
-        text = _WORD.sub(self._word, text)
-        text = _UID.sub(lambda found: pseudonym(found[0], self._key, "u"), text)
-        return _ABSOLUTE.sub(PATH, text)
+        if self._phrases is not None:
+            text = self._phrases.sub(lambda found: self._named[found[0]], text)
+        text = _NAMED.sub(lambda found: found[1] + self._renamed(found[2], shortest=1), text)
+        text = _WORD.sub(lambda found: self._renamed(found[0], shortest=_SHORTEST_ID), text)
+        return _UID.sub(lambda found: pseudonym(found[0], self._key, "u"), text)
 
-    def _word(self, found: re.Match[str]) -> str:
-        word = found[0].rstrip(":.")
-        return self._named.get(word, word) + found[0][len(word) :]
+    def _renamed(self, text: str, *, shortest: int) -> str:
+        word = text.rstrip(":.")
+        # Short words and numbers stand for other things, too, unless they are called a patient.
+        if len(word) < shortest or (shortest > 1 and word.isalpha()):
+            return text
+        return self._named.get(word, word) + text[len(word) :]
+
+    def failure(self, failure: Mapping[str, Any]) -> dict[str, Any]:
+        """What failed: also a scan of which no table knows, and files that lie anywhere."""
+        shown = {key: self.everything(value) for key, value in failure.items()}
+        named = _FAILED.fullmatch(str(failure.get("what", "")))
+        if named is not None:
+            kind = _KINDS[named[1]]
+            shown["what"] = f"{named[1]} {pseudonym(named[2], self._key, kind)}{named[3] or ''}"
+            own = re.compile(rf"(?<!\w){re.escape(named[2])}(?!\w)")
+            for key in {"error", "cause"} & shown.keys():
+                text = own.sub(f"the {named[1]}", str(failure[key]))
+                shown[key] = self.text(_without_file(text))
+        return shown
 
     def command(self, line: str) -> str:
         """A command without the files that it names."""
@@ -80,13 +94,13 @@ class Sharing:
         return " ".join(shown(part) for part in shlex.split(line))
 
     def everything(self, thing: Any) -> Any:
-        """All texts in nested mappings, sequences, tables and dataclasses, keys included."""
+        """All texts in nested mappings (but their keys), sequences, tables and dataclasses."""
         if isinstance(thing, str):
             return self.text(thing)
         if isinstance(thing, pd.DataFrame):
             return self.table(thing)
         if isinstance(thing, Mapping):
-            return {self.everything(k): self.everything(v) for k, v in thing.items()}
+            return {key: self.everything(value) for key, value in thing.items()}
         if isinstance(thing, Sequence):
             return type(thing)([self.everything(one) for one in thing])  # type: ignore[call-arg]
         if is_dataclass(thing) and not isinstance(thing, type):
@@ -106,8 +120,26 @@ class Sharing:
 
     def content(self, content: ReportContent) -> ReportContent:
         """All that a report is made of."""
-        command = "\n".join(self.command(line) for line in content.command.splitlines())
-        return self.everything(replace(content, command=command))
+        shown = self.everything(content)
+        captions = [
+            {k: self._named.get(str(v), v) if k in _IDS else v for k, v in item.caption.items()}
+            for item in content.gallery
+        ]
+        return replace(
+            shown,
+            command="\n".join(self.command(line) for line in content.command.splitlines()),
+            failures=[self.failure(failure) for failure in content.failures],
+            gallery=[
+                replace(item, caption=caption)
+                for item, caption in zip(content.gallery, captions, strict=True)
+            ],
+        )
+
+
+def _without_file(text: str) -> str:
+    """A message without the file that it begins with."""
+    begin, colon, rest = text.partition(": ")
+    return rest if colon and _FILE.search(begin) else text
 
 
 def places_of(config: Config) -> list[Path]:

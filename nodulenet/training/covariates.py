@@ -24,6 +24,7 @@ def covariates(
     where: str,
     *,
     withheld: Collection[str] = (),
+    numbers: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """The columns as numbers (float64, NaN where a median is to stand in) and words (text).
 
@@ -32,6 +33,8 @@ def covariates(
         columns: Which, and what an empty cell is.
         where: What they are for, in errors: ``stack v2+spiculation``.
         withheld: Columns that the label is made from. Defaults to none but the label itself.
+        numbers: Names in the result that are numbers, the others being words, as a fitted model
+            has it. Defaults to what the cells look like.
 
     Returns:
         A table with the index of ``findings``; a logarithm is called ``log COLUMN``.
@@ -42,10 +45,42 @@ def covariates(
     """
     made = {}
     for config in columns:
-        values = _values(findings, config, where, withheld)
-        name = f"log {config.column}" if config.scale == "log" else config.column
-        made[name] = values
+        name = covariate_name(config)
+        as_number = None if numbers is None else name in numbers
+        made[name] = _values(findings, config, where, withheld, as_number)
     return pd.DataFrame(made, index=findings.index)
+
+
+def covariate_name(config: ColumnConfig) -> str:
+    """What a column is called among the covariates."""
+    return f"log {config.column}" if config.scale == "log" else config.column
+
+
+def unusable_cells(
+    findings: pd.DataFrame, config: ColumnConfig, *, is_number: bool
+) -> pd.Series[str]:
+    """What is wrong with each cell of a column for a fitted model, in words; empty where nothing.
+
+    Args:
+        findings: With the column.
+        config: Of the column.
+        is_number: Whether the model takes it for a number.
+    """
+    texts = findings[config.column].astype("string").str.strip()
+    texts = texts.mask(texts == "")
+    said = pd.Series("", index=findings.index)
+    if config.missing == "refuse":
+        said = said.mask(texts.isna().to_numpy(), f"has no {config.column}")
+    if not is_number:
+        return said
+    numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
+    shown = texts.fillna("")
+    no_number = (texts.notna() & ~np.isfinite(numbers)).to_numpy(dtype=bool, na_value=False)
+    said = said.mask(no_number, f"has {config.column}=" + shown + ", which is no number")
+    if config.scale == "log":
+        no_logarithm = (numbers <= 0).to_numpy(dtype=bool, na_value=False)
+        said = said.mask(no_logarithm, f"has {config.column}=" + shown + ", expected above 0")
+    return said.astype(str)
 
 
 def logistic_model(table: pd.DataFrame) -> Any:
@@ -99,7 +134,11 @@ def _numbers_and_words(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def _values(
-    findings: pd.DataFrame, config: ColumnConfig, where: str, withheld: Collection[str]
+    findings: pd.DataFrame,
+    config: ColumnConfig,
+    where: str,
+    withheld: Collection[str],
+    as_number: bool | None,
 ) -> pd.Series[Any]:
     column = config.column
     if column not in findings.columns:
@@ -117,7 +156,10 @@ def _values(
     texts = findings[column].astype("string").str.strip()
     texts = texts.mask(texts == "")
     numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
-    are_numbers = bool((numbers.notna() | texts.isna()).all()) and bool(texts.notna().any())
+    are_numbers = as_number
+    if are_numbers is None:
+        all_are = bool((numbers.notna() | texts.isna()).all())
+        are_numbers = all_are and bool(texts.notna().any())
     if are_numbers:
         numbers = numbers.where(np.isfinite(numbers))
     empty = numbers.isna() if are_numbers else texts.isna()

@@ -117,14 +117,16 @@ def _seen_by_folds(path: Path, files: list[Path], patients: set[str], scans: set
     if known is not None and "scan_id" in known.columns:
         series = dict(zip(known["finding_id"], known["scan_id"].astype(str), strict=True))
     counts = []
+    also = known_pseudonyms(patients)
     for file in files:
         unit = Unit.of_folder(file.parent)
         piece = unit.seed if run.config.folds.inner_rotation else 0
         shared = run.config.folds.allow_shared_patients
-        theirs = folds.parts(unit.fold, piece, allow_shared_patients=shared)
-        trained = folds.table.iloc[[*theirs.train, *theirs.stop]]
-        theirs_too = set(trained["patient_id"])
-        seen = patients & (theirs_too | set(known_pseudonyms(theirs_too).values()))
+        parts = folds.parts(unit.fold, piece, allow_shared_patients=shared)
+        trained = folds.table.iloc[[*parts.train, *parts.stop]]
+        theirs = set(trained["patient_id"])
+        theirs |= set(known_pseudonyms(theirs).values())
+        seen = {p for p in patients if {p, also.get(p, p)} & theirs}
         seen |= scans & {series.get(finding, "") for finding in trained["finding_id"]}
         counts.append(len(seen))
     return counts

@@ -26,7 +26,7 @@ def drawn(random: np.random.Generator, rows: int, apart: float) -> pd.DataFrame:
         {
             "label": labels,
             "probability": sigmoid(random.normal(size=rows) + apart * (labels - 0.5)),
-            "fold": np.arange(rows) % 5,
+            "fold": np.arange(rows) // 2 % 5,
             "patient_id": [f"p{i // 2}" for i in range(rows)],
         }
     )
@@ -110,3 +110,15 @@ def test_coverage_is_that_of_folds_that_calibrated_nothing() -> None:
     json.dumps(found)
     with pytest.raises(PredictionsError, match="two folds"):
         conformal_coverage(table[table["fold"] == 0], miss_rate=0.1)
+
+
+def test_no_patient_calibrates_the_own_answer() -> None:
+    """Repeated rows of the tested finding in other folds would hide how often it is missed."""
+    table = drawn(np.random.default_rng(2), 600, 1.0)
+    again = table.assign(fold=table["fold"] + 5)
+    once = conformal_coverage(table, miss_rate=0.1, n_bootstrap=100)
+    twice = conformal_coverage(pd.concat([table, again]), miss_rate=0.1, n_bootstrap=100)
+    for name in ("negative", "positive"):
+        assert twice["coverage"][name]["value"] == pytest.approx(
+            once["coverage"][name]["value"], abs=0.02
+        )

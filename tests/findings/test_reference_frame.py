@@ -133,3 +133,27 @@ def test_a_source_lists_scans_whose_points_are_elsewhere(tmp_path: Path) -> None
     assert list(found.table["scan_id"]) == ["a", "c"]  # c is absent, which is told elsewhere
     assert [f["what"] for f in found.failures] == ["scan b (1 findings)"]
     assert "none is left" in found.failures[0]["error"]
+
+
+@pytest.mark.parametrize("name", ["case-1", "study"])
+def test_frames_are_compared_whatever_the_points_call_the_scan(tmp_path: Path, name: str) -> None:
+    write_series(tmp_path / "scans" / "a", series_uid=SERIES, frame=FRAME)
+    volume = open_ct(tmp_path / "scans" / "a")
+    scans = tmp_path / "scans.csv"
+    scans.write_text(f"path,series_uid,study_uid,scan_id\nscans/a,{SERIES},study,case-1\n")
+    file = tmp_path / "p.csv"
+
+    def read(frame: str, series: str) -> list[str]:
+        file.write_text(
+            f"scan_id,x,y,z,frame_of_reference_uid,series_uid\n{name},{INSIDE},{frame},{series}\n"
+        )
+        found = read_own_scans(PointsSource(kind="points", scans=scans, points=file))
+        assert list(found.table["scan_id"]) == [name]
+        return list(found.notes)
+
+    assert volume.series_uid == SERIES
+    carried = [note for note in read(FRAME, f"{SERIES}.77") if "carried over" in note]
+    assert len(carried) == 1
+    assert f"marked on {SERIES}.77" in carried[0]
+    with pytest.raises(FindingsError, match="none is left"):
+        read("1.2.3.9", f"{SERIES}.77")

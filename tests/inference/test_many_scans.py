@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ import pytest
 from nodulenet.config.schema import PointsSource
 from nodulenet.errors import DataError, UsageError
 from nodulenet.inference import many_scans
+from nodulenet.inference.answering import Answering
+from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.classify import classify
 from nodulenet.inference.many_scans import classify_scans, folder_name
 from nodulenet.inference.outputs.formats import chosen_formats
@@ -116,6 +119,108 @@ def test_a_killed_run_keeps_what_was_finished(
     monkeypatch.setattr(many_scans, "_write", write)
     done = classify_scans(source, small_run.path, out)
     assert (done.made, done.reused) == (2, 1)
+
+
+def test_relative_paths_are_answered_and_continued(
+    asked: tuple[PointsSource, pd.DataFrame],
+    small_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, _ = asked
+    monkeypatch.chdir(tmp_path)
+    near = source.model_copy(update={"scans": Path("scans"), "points": Path("points.csv")})
+    done = classify_scans(near, small_run.path, "out")
+    assert (len(done.table), done.made, done.reused) == (9, 3, 0)
+    again = classify_scans(near, small_run.path, "out")
+    assert (again.made, again.reused) == (0, 3)
+
+
+def test_a_run_killed_while_it_writes_leaves_no_answer_to_another_question(
+    asked: tuple[PointsSource, pd.DataFrame],
+    small_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, _ = asked
+    rare, common = Answering(prevalence=0.05), Answering(prevalence=0.5)
+    formats = chosen_formats("json")
+
+    def call(how: Answering) -> many_scans.ManyAnswers:
+        return classify_scans(source, small_run.path, tmp_path, answering=how, formats=formats)
+
+    first = call(rare)
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(many_scans, "write_outputs", killed)
+        with pytest.raises(KeyboardInterrupt):
+            call(common)
+    again = call(rare)
+    assert (again.made, again.reused) == (1, 2)
+    pd.testing.assert_frame_equal(again.table, first.table)
+
+
+def test_ids_of_digits_stay_as_they_are(
+    asked: tuple[PointsSource, pd.DataFrame], small_run: Run, tmp_path: Path
+) -> None:
+    source, _ = asked
+    table = pd.read_csv(source.points, dtype=str).assign(patient_id="0012", finding_note="007")
+    table.to_csv(source.points, index=False)
+    kept = source.model_copy(update={"keep_ids": True})
+    classify_scans(kept, small_run.path, tmp_path / "out")
+    found = pd.read_csv(tmp_path / "out" / "answers.csv", dtype=str)
+    assert set(found["patient_id"]) == {"0012"}
+
+
+def test_findings_that_cannot_be_answered_do_not_end_the_others(
+    asked: tuple[PointsSource, pd.DataFrame],
+    small_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, points = asked
+    bad = sorted(points["scan_id"].unique())[0]
+    answer = many_scans.answer_cuts
+
+    def fails(bundle: Any, model: Any, how: Any, cuts: Any) -> Any:
+        if any((cut.table["scan_id"] == bad).any() for cut in cuts):
+            raise ValueError("could not convert string to float")
+        return answer(bundle, model, how, cuts)
+
+    monkeypatch.setattr(many_scans, "answer_cuts", fails)
+    done = classify_scans(source, small_run.path, tmp_path / "out")
+    assert done.made == 2
+    assert {f["what"] for f in done.failures} > {f"scan {bad} (3 findings)"}
+
+
+def test_another_engine_is_another_question(
+    asked: tuple[PointsSource, pd.DataFrame], small_run: Run, tmp_path: Path
+) -> None:
+    source, _ = asked
+    classify_scans(source, Bundle(small_run.path), tmp_path / "out")
+    again = classify_scans(source, Bundle(small_run.path, engine="keras"), tmp_path / "out")
+    assert again.reused == 0
+
+
+def test_scans_are_called_as_the_points_call_them(
+    asked: tuple[PointsSource, pd.DataFrame], small_run: Run, tmp_path: Path
+) -> None:
+    source, points = asked
+    name = sorted(points["scan_id"].unique())[0]
+    for file in source.scans.glob(f"{name}.*"):
+        file.rename(file.with_stem("case-1"))
+    header = source.scans / "case-1.mhd"
+    header.write_text(header.read_text().replace(f"{name}.", "case-1."))
+    table = pd.read_csv(source.points, dtype=str)
+    table["scan_id"] = table["scan_id"].replace(name, "case-1")
+    table.to_csv(source.points, index=False)
+    done = classify_scans(source, small_run.path, tmp_path / "out")
+    own = done.table[done.table["scan_id"] == "case-1"]
+    assert len(own) == 3
+    assert list(done.table.columns[:3]) == ["finding_id", "scan_id", "series_uid"]
 
 
 def test_what_cannot_be_done_is_said_first(

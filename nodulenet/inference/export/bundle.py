@@ -28,6 +28,7 @@ from nodulenet.inference.engines import (
 )
 from nodulenet.inference.export.files import export_onnx, export_openvino
 from nodulenet.inference.export.listing import (
+    FILE,
     FOLDER,
     ExportedFile,
     ExportedModel,
@@ -96,6 +97,11 @@ def export_bundle(
         raise UsageError(
             f"export: {bundle.path} is an archive, which stays as it is; unpack it, or give a "
             f"folder (--out DIR)"
+        )
+    if out is None and f"{FOLDER}/{FILE}" in bundle.files:
+        raise UsageError(
+            f"export: {bundle.path} was packed with its engines, whose list is hashed; export the "
+            f"run and pack it anew, or give a folder (--out DIR)"
         )
     folder = Path(out) if out is not None else bundle.path / FOLDER
     listing = read_listing(folder)

@@ -158,6 +158,8 @@ def chosen_engine(
             precision than float32 without an engine.
     """
     if engine == KERAS:
+        if precision != F32:
+            raise UsageError(f"--precision {precision}: belongs to --engine openvino, not to keras")
         return KERAS, ()
     exported = read_listing(folder).get(model)
     formats = () if exported is None else exported.formats(hashes)

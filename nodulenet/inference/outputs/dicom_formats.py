@@ -24,6 +24,8 @@ def write_dicom_sr(answers: Answers, folder: Path, sources: Sources) -> Written:
     from nodulenet.inference.outputs.dicom_sr import write_sr
 
     if answers.table.empty:
+        # That of an earlier answer must not be taken for this one's.
+        (folder / SR_FILE).unlink(missing_ok=True)
         return Written((), ("dicom-sr: not one finding was answered, so there is no report",))
     _, source = _scan_and_series("dicom-sr", sources)
     return Written((write_sr(answers, source, folder / SR_FILE),))
@@ -40,6 +42,9 @@ def write_dicom_capture(answers: Answers, folder: Path, sources: Sources) -> Wri
     figures = sheet_figures(sheet_content(answers, volume, sources.saliency))
     pages = [figure_pixels(figure, dpi=CAPTURE_DPI) for figure in figures]
     files = write_secondary_capture(answers, source, pages, folder, name=CAPTURE_NAME)
+    for page in folder.glob(f"{CAPTURE_NAME}_*.dcm"):
+        if page not in files:  # of an earlier answer with more pages
+            page.unlink()
     return Written(tuple(files))
 
 
