@@ -36,7 +36,13 @@ from nodulenet.inference.export.listing import (
     read_listing,
     write_listing,
 )
-from nodulenet.inference.export.parity import ParityReport, ParityRow, check_parity, measure_speeds
+from nodulenet.inference.export.parity import (
+    ParityReport,
+    ParityRow,
+    check_parity,
+    feature_difference,
+    measure_speeds,
+)
 from nodulenet.inference.export.rows import ParityPatches, parity_patches
 from nodulenet.progress import Progress, Silent
 from nodulenet.training.familiarity import with_features
@@ -158,6 +164,8 @@ class _ModelExport:
         # Outputs by engine and precision, then by the group of patches: one entry a model file.
         self._outputs: dict[_Kind, dict[int | None, list[Floats]]] = {}
         self._speeds: dict[_Kind, float] = {}
+        # The largest of all models, where they have features.
+        self._features: dict[_Kind, float] = {}
 
     def export_file(self, index: int) -> None:
         """Write one model in all formats and let every engine answer."""
@@ -176,9 +184,14 @@ class _ModelExport:
         engines = self._engines(reference, index)
         group = None if None in self._patches.inputs else fold
         inputs = self._patches.inputs[group]
+        theirs = KerasEngine(exported).outputs(inputs)[1:] if familiar else ()
         for kind, engine in engines.items():
             outputs = self._outputs.setdefault(kind, {})
-            outputs.setdefault(group, []).append(engine.predict(inputs))
+            found = engine.outputs(inputs)
+            outputs.setdefault(group, []).append(found[0])
+            if theirs and len(found) > 1:
+                differs = feature_difference(theirs[0], found[1])
+                self._features[kind] = max(differs, self._features.get(kind, 0.0))
         if index == 0:
             batch = np.resize(inputs, (_BATCH, *inputs.shape[1:]))
             named = {"/".join(kind): engine for kind, engine in engines.items()}
@@ -206,6 +219,7 @@ class _ModelExport:
             labels=np.concatenate([labels[g] for g in reference]) if labels else None,
             positive=partial(positive_probability, target=self._bundle.target),
             patches_per_s=round(self._speeds[kind], 1),
+            largest_feature_difference=self._features.get(kind),
         )
 
     def _engines(self, reference: KerasEngine, index: int) -> Mapping[_Kind, Engine]:

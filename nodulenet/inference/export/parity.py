@@ -21,6 +21,9 @@ from nodulenet.inference.engines import BF16, ENGINES, F32, KERAS, Engine, Float
 TOLERANCES: Mapping[str, float] = {F32: 1e-4, BF16: 2e-2}
 """By precision: how far any probability of any patch may lie from that of Keras."""
 
+FEATURE_TOLERANCES: Mapping[str, float] = {F32: 1e-3, BF16: 1e-1}
+"""The same for what a bundle judges strangeness by, in root mean squares of Keras's features."""
+
 # Nearer to 0 or 1, float32 probabilities have too few digits left for their logit.
 _LOGIT_EDGE = 1e-4
 # Engines whose speeds differ by less are called equally fast: timings repeat no better.
@@ -43,6 +46,8 @@ class ParityRow:
         auc_after: of the engine.
         tolerance: what ``largest_difference`` may be.
         patches_per_s: warm, in batches, on the machine of the report; None if not measured.
+        largest_feature_difference: of any feature, in root mean squares of Keras's; None where
+            the files have no features. 1e9 where they are no numbers.
     """
 
     engine: str
@@ -54,10 +59,14 @@ class ParityRow:
     auc_after: float | None
     tolerance: float
     patches_per_s: float | None = None
+    largest_feature_difference: float | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the engine may be used: every probability within the tolerance."""
+        """Whether the engine may be used: every probability and feature within its tolerance."""
+        features = self.largest_feature_difference
+        if features is not None and features > FEATURE_TOLERANCES[self.precision]:
+            return False
         return self.largest_difference is not None and self.largest_difference <= self.tolerance
 
 
@@ -110,6 +119,7 @@ def check_parity(
     tolerance: float | None = None,
     positive: Callable[[Floats], npt.NDArray[np.float64]] | None = None,
     patches_per_s: float | None = None,
+    largest_feature_difference: float | None = None,
 ) -> ParityRow:
     """Compare an engine's outputs with those of Keras.
 
@@ -123,6 +133,7 @@ def check_parity(
         tolerance: for ``largest_difference``. Defaults to that of the precision.
         positive: probability of label 1 (n,) from (n, classes). Defaults to the last class.
         patches_per_s: measured speed.
+        largest_feature_difference: of :func:`feature_difference`. Defaults to no features.
 
     Raises:
         UsageError: shapes do not agree.
@@ -149,7 +160,22 @@ def check_parity(
         auc_after=auc_after,
         tolerance=TOLERANCES[precision] if tolerance is None else tolerance,
         patches_per_s=patches_per_s,
+        largest_feature_difference=largest_feature_difference,
     )
+
+
+def feature_difference(reference: Floats, found: Floats) -> float:
+    """How far features lie from Keras's: the largest, in root mean squares of Keras's.
+
+    Args:
+        reference: Keras's, (n, ...).
+        found: the engine's, of the same shape.
+    """
+    if not np.isfinite(found).all() or found.shape != reference.shape:
+        return 1e9  # JSON has no infinity
+    before, after = np.asarray(reference, np.float64), np.asarray(found, np.float64)
+    scale = float(np.sqrt(np.mean(before**2))) if before.size else 0.0
+    return float(np.abs(after - before).max(initial=0.0)) / (scale or 1.0)
 
 
 def choose_engine(available: Iterable[str], parity: ParityReport | None) -> str:
