@@ -138,7 +138,8 @@ def test_tables_lose_names_and_keep_who_is_who() -> None:
     again = unnamed_patients(made.table, keep_ids=False)
     assert again.table["patient_id"].tolist()[:3] == names.tolist()[:3]
     kept = unnamed_patients(table, keep_ids=True)
-    assert kept.table.equals(table)
+    assert kept.table["patient_id"].tolist()[:3] == ["DOE", "ROE", "DOE"]
+    assert list(kept.table.columns) == ["patient_id", "label"]
     # Ids are the same as text, as numbers, and as the floats that a gap makes of them.
     as_text = pseudonym("12", user_key())
     for ids in (["12"], [12], [12.0, float("nan")]):

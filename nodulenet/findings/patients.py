@@ -12,7 +12,7 @@ import pandas as pd
 from nodulenet.privacy import pseudonym, user_key
 
 _ID = "patient_id"
-PERSONAL_COLUMNS = frozenset(
+NAMES = frozenset(
     {
         "patientname",
         "patientsname",
@@ -26,14 +26,11 @@ PERSONAL_COLUMNS = frozenset(
         "patientsbirthdate",
         "dateofbirth",
         "dob",
-        "patientid",
-        "patient",
-        "pid",
-        "mrn",
-        "accessionnumber",
     }
 )
-"""Columns that are left out unless ids are kept, without case, spaces and underscores."""
+"""Columns that are left out of every table, without case, spaces and underscores."""
+OTHER_IDS = frozenset({"patientid", "patient", "pid", "mrn", "accessionnumber"})
+"""Columns that are left out unless ids are kept."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +53,16 @@ def unnamed_patients(table: pd.DataFrame, *, keep_ids: bool) -> Patients:
 
     Args:
         table: any table; without ``patient_id`` only columns of names are looked for.
-        keep_ids: leave everything as it is: for public data.
+        keep_ids: leave ids as they are: for public data.
 
     Raises:
         UsageError: the user's key cannot be kept.
     """
-    if keep_ids:
-        return Patients(table)
-    personal = [c for c in table.columns if c != _ID and _plain(str(c)) in PERSONAL_COLUMNS]
+    unwanted = NAMES if keep_ids else NAMES | OTHER_IDS
+    personal = [c for c in table.columns if c != _ID and _plain(str(c)) in unwanted]
     result = table.drop(columns=personal)
     notes = [f"left out, because they name patients: {', '.join(personal)}"] if personal else []
-    if _ID not in result.columns or result[_ID].isna().all():
+    if keep_ids or _ID not in result.columns or result[_ID].isna().all():
         return Patients(result, notes=tuple(notes))
     key = user_key()
     given = result[_ID].replace("", None)

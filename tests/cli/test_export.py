@@ -136,7 +136,7 @@ from nodulenet.inference.bundle import Bundle
 scan, points, path = json.loads(sys.argv[1])
 answers = nodulenet.classify(scan, np.array(points), Bundle(path))
 heavy = ("tensorflow", "keras", "torch", "monai", "sklearn", "matplotlib", "openvino_telemetry")
-heavy += ("pydicom", "SimpleITK", "nibabel")  # for a scan in MetaImage
+heavy += ("pydicom", "nibabel")  # for a scan in MetaImage
 print(json.dumps({
     "engine": answers.bundle["engine"],
     "probability": list(answers.table["probability"]),

@@ -25,6 +25,7 @@ from nodulenet.inference.answering import Answering
 from nodulenet.inference.bundle import Bundle
 from nodulenet.inference.bundle_content import write_bundle
 from nodulenet.inference.classify import classify
+from nodulenet.inference.export.bundle import export_bundle
 from nodulenet.inference.model_card import card_page, model_card
 from nodulenet.inference.pack import pack_bundle
 from nodulenet.patches.store import PatchStore
@@ -33,6 +34,7 @@ from nodulenet.training import stacking
 from nodulenet.training.input import posed_outputs
 from nodulenet.training.run import ID_DTYPES, Run
 from nodulenet.training.stacking import stack_predictions
+from nodulenet.versions import file_hash
 from tests.inference.test_classify import POINT, some_scan
 
 NETWORK = "squeezenodule_v1"
@@ -90,6 +92,9 @@ def test_calls_sets_and_another_prevalence_follow_from_the_raw_answer(small_run:
     assert other.operating_point.name == "sensitivity at least 95 %"
     expected = rebased(table["probability"], trained=bundle.prevalence, wanted=0.01)
     np.testing.assert_allclose(other.table["probability"], expected, atol=1e-9)
+    # The threshold that is told is on the scale of the probability that is told.
+    shown = other.table["probability"] >= other.operating_point.threshold
+    assert list(other.table["call"] == "nodule") == list(shown)
     assert other.prevalence == 0.01
     assert any("re-based" in w for w in other.warnings)
     for wrong, message in (
@@ -193,6 +198,44 @@ def test_what_was_changed_or_is_not_whole_is_refused(
     (tmp_path / "broken.zip").write_bytes(b"PK nothing")
     with pytest.raises(BundleError, match="no readable bundle"):
         Bundle(tmp_path / "broken.zip")
+
+
+def test_engines_that_an_archive_does_not_list_are_refused(small_run: Run, tmp_path: Path) -> None:
+    archive = pack_bundle(small_run.path, tmp_path / "b.zip", models=[NETWORK])
+    Bundle(archive)
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("engines/engines.json", "{}")
+    with pytest.raises(BundleError, match="does not list"):
+        Bundle(archive)
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "b.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("bundle.json", "x" * 4000)
+    content = bytearray(archive.read_bytes())
+    content[len("bundle.json") + 32] ^= 0xFF
+    archive.write_bytes(bytes(content))
+    with pytest.raises(BundleError):
+        Bundle(archive)
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr(zipfile.ZipInfo("."), "x")
+    with pytest.raises(BundleError):
+        Bundle(archive)
+
+
+def test_a_bundle_that_was_packed_with_engines_takes_no_others(
+    packed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "b"
+    shutil.copytree(packed, folder)
+    (folder / "engines").mkdir()
+    (folder / "engines" / "engines.json").write_text("{}")
+    content = json.loads((folder / "bundle.json").read_text())
+    listed = {"engines/engines.json": file_hash(folder / "engines" / "engines.json")}
+    rewritten(folder, files=content["files"] | listed)
+    with pytest.raises(UsageError, match="was packed with its engines"):
+        export_bundle(Bundle(folder), ["onnx"])
 
 
 def test_a_bundle_of_the_first_format_still_answers(small_run: Run, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from nodulenet.inference.export.parity import (
     ParityRow,
     check_parity,
     choose_engine,
+    feature_difference,
 )
 
 
@@ -179,3 +180,27 @@ def test_a_damaged_list_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "engines.json").write_text(text)
     with pytest.raises(BundleError, match="export again"):
         read_listing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("features", "passed"), [(None, True), (1e-4, True), (2e-3, False), (1e9, False)]
+)
+def test_features_that_differ_do_not_pass(features: float | None, passed: bool) -> None:
+    same = [two_classes(np.full((1, 3), 0.4))]
+    row = check_parity(same, same, engine="onnx", largest_feature_difference=features)
+    assert row.passed is passed
+    report = ParityReport("3 patches", "a machine", (row,))
+    again = ParityReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again.rows == report.rows
+    assert choose_engine(["onnx"], report) == ("onnx" if passed else "keras")
+
+
+def test_features_differ_by_root_mean_squares() -> None:
+    before = np.full((4, 6), 3.0, dtype=np.float32)
+    after = before.copy()
+    after[1, 2] += 0.3
+    assert feature_difference(before, before) == 0
+    assert feature_difference(before, after) == pytest.approx(0.1, rel=1e-5)
+    after[0, 0] = np.nan
+    assert feature_difference(before, after) == 1e9
+    assert feature_difference(before, before[:, :5]) == 1e9
