@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import uuid
 import warnings
@@ -272,8 +273,12 @@ def references(source: SourceSeries) -> list[Dataset]:
 
 def save(instance: Dataset, path: str | Path) -> Path:
     """Writes a DICOM file, whole or not at all."""
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    # In memory first: pydicom tells of a full disk without its error number.
+    content = io.BytesIO()
+    with warnings.catch_warnings():
         # What the source says of the patient is handed on even where it breaks the standard.
         warnings.simplefilter("ignore")
-        instance.save_as(temporary, enforce_file_format=True)
+        instance.save_as(content, enforce_file_format=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
     return Path(path)
