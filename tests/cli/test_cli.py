@@ -161,11 +161,16 @@ def test_classify_prints_csv_or_json_and_tells_what_the_probability_is(
     row = some_row(small_run)
     scan = next(small_run.config.source.root.glob(f"subset*/{row['scan_id']}.mhd"))  # type: ignore[union-attr]
     point = f"{row['x_lps_mm']},{row['y_lps_mm']},{row['z_lps_mm']}"
-    done = nodulenet("classify", scan, "--point", point, "--model", small_run.path)
+    asked = ("classify", scan, "--point", point, "--model", small_run.path)
+    done = nodulenet(*asked, "--timings")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(io.StringIO(done.stdout))
     assert table["probability"].between(0, 1).all()
     assert "probability that the position is an annotated nodule" in done.stderr
+    told = done.stderr[done.stderr.index("timings") :]
+    for step in ("start", "imports", "bundle", "scan", "patches", "engine", "network", "output"):
+        assert re.search(rf"{step} [0-9.]+ s", told), step
+    assert "s before the first voxels were decoded" in told
     ras = f"{-row['x_lps_mm']},{-row['y_lps_mm']},{row['z_lps_mm']}"
     points = tmp_path / "points.csv"
     uid = row["scan_id"]
@@ -182,11 +187,6 @@ def test_classify_prints_csv_or_json_and_tells_what_the_probability_is(
     assert len(content["answers"]) == 1  # the third point is of another scan
     assert content["failures"][0]["what"] == "finding far"
     assert content["use"] == "research use only"
-    done = nodulenet("classify", scan, "--point", point, "--model", small_run.path, "--timings")
-    told = done.stderr[done.stderr.index("timings") :]
-    for step in ("start", "imports", "bundle", "scan", "patches", "engine", "network", "output"):
-        assert re.search(rf"{step} [0-9.]+ s", told), step
-    assert "s before the first voxels were decoded" in told
     done = nodulenet("classify", scan, "--point", "9999,0,0", "--model", small_run.path)
     assert done.returncode == 3
     assert "outside the scan" in done.stderr

@@ -15,6 +15,7 @@ from nodulenet.training.run import Unit
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_gives_what_this_machine_gives(
     tree_of: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

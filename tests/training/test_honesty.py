@@ -88,6 +88,7 @@ def test_parts_are_disjoint_by_patient_and_counted(tree_of: Tree, tmp_path: Path
     assert len(rows) == sum(u["findings"]["inner"] for u in facts)
 
 
+@pytest.mark.long
 def test_seeds_are_averaged(tree_of: Tree, tmp_path: Path) -> None:
     done = trained(tree_of, tmp_path / "run", train={"epochs": 1, "batch_size": 16, "seeds": 2})
     outer = done.predictions[done.predictions["split"] == "outer"].set_index("finding_id")

@@ -61,6 +61,7 @@ def result(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_a_random_moment_and_continued_is_as_if_it_had_not_been(
     tree_of: Tree, tmp_path: Path
 ) -> None:
