@@ -777,7 +777,8 @@ CASES: list[Case] = [
         more_rows_than_rle,
         ScanError,
         (
-            "{scan}/IM0000.dcm: 1350 bytes cannot hold 17 x 8000 pixels in RLE; the file is cut "
+            # How many bytes depends on which encoder is there.
+            "{scan}/IM0000.dcm: <library> bytes cannot hold 17 x 8000 pixels in RLE; the file is cut "
             "short or its header damaged: copy it again"
         ),
     ),

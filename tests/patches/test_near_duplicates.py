@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from nodulenet.config.patch_spec import PatchSpec
 from nodulenet.patches import near_duplicates
-from nodulenet.patches.near_duplicates import CACHE, near_identical
+from nodulenet.patches.near_duplicates import CACHE, CONTENT_SD_HU, near_identical
 from nodulenet.patches.store import PatchStore, StoreWriter, UnitResult, content_hash
 from nodulenet.patches.symmetry import symmetries
 from nodulenet.patches.values import Values
@@ -118,6 +118,8 @@ def test_every_planted_near_duplicate_is_found_and_nothing_else(
     wide = tuple(n + 2 for n in shape)
     volumes = [field(wide, rng, kind) for _ in range(6)]
     patches = [noisy(crop(v, shape, (0,) * len(shape)), 0, rng) for v in volumes]
+    # A smooth field can be flat where it is cut, and flat patches are compared with nothing.
+    assume(min(patch.std() for patch in patches) >= CONTENT_SD_HU)
     shift = tuple(int(s) for s in rng.integers(-1, 2, len(shape)))
     twin = noisy(posed(crop(volumes[2], shape, shift), planes, rng), sd, rng)
     with tempfile.TemporaryDirectory() as folder:
