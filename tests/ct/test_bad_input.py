@@ -778,8 +778,8 @@ CASES: list[Case] = [
         ScanError,
         (
             # How many bytes depends on which encoder is there.
-            "{scan}/IM0000.dcm: <library> bytes cannot hold 17 x 8000 pixels in RLE; the file is cut "
-            "short or its header damaged: copy it again"
+            "{scan}/IM0000.dcm: <library> bytes cannot hold 17 x 8000 pixels in RLE; the file is "
+            "cut short or its header damaged: copy it again"
         ),
     ),
     (
