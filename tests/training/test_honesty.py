@@ -193,6 +193,7 @@ def test_findings_that_a_rule_leaves_out_are_learned_and_never_evaluated(
     assert ((soft > 0.3) & (soft < 0.9)).any()
 
 
+@pytest.mark.long
 def test_sites_are_held_out_and_reported(tree_of: Tree, tmp_path: Path) -> None:
     done = trained(
         tree_of,
