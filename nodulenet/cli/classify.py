@@ -402,7 +402,7 @@ def _many(
         f"{len(done.table)} findings; {done.made} scans answered now, {done.reused} before; "
         f"research use only"
     )
-    end(done.failures, done=len(done.table), where=str(out / "failures.csv"))
+    end(done.failures, done=len(done.table), where=f"; all in {out / 'failures.csv'}")
 
 
 def _hand_out(
