@@ -439,11 +439,9 @@ def _tell_timings(record: dict[str, float]) -> None:
 
     end_timings()
     say("timings   " + ", ".join(f"{step} {seconds:.2f} s" for step, seconds in record.items()))
-    steps = list(record)
-    before = (
-        sum(record[step] for step in steps[: steps.index(_DECODES)]) if _DECODES in steps else 0
-    )
-    if before:
+    if _DECODES in record:
+        steps = list(record)
+        before = sum(record[step] for step in steps[: steps.index(_DECODES)])
         say(f"          {before:.2f} s before the first voxels were decoded")
 
 
