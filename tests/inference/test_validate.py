@@ -317,7 +317,7 @@ def test_patches_of_air_are_nobodys(
     """Below the contrast that the audit asks for, identical patches say nothing."""
     trained = PatchStore(next((small_run.path / "store").iterdir()))
     config = archive(tmp_path, trained.patches(np.arange(12)))
-    monkeypatch.setattr("nodulenet.inference.validate.CONTENT_SD_HU", 1e4)
+    monkeypatch.setattr("nodulenet.inference.seen_before.CONTENT_SD_HU", 1e4)
     assert validate(small_run.path, config).facts["images"]["ok"] is True
 
 
