@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,29 @@ settings.load_profile("nodulenet")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+_OUTSIDE: list[str] = []
+
+
+def _watch_connections(event: str, arguments: tuple[Any, ...]) -> None:
+    """Note in ``_OUTSIDE`` what leaves this machine; the interpreter tells before it happens."""
+    if event == "socket.getaddrinfo" and not _is_here(arguments[0]):
+        _OUTSIDE.append(f"the address of {arguments[0]}")
+    # A datagram socket that is only connected sends nothing: so distributed asks which address
+    # of this machine the others see.
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        sends = arguments[0].type & socket.SOCK_STREAM
+        if sends and not _is_here(arguments[1][0]):
+            _OUTSIDE.append(f"a connection to {arguments[1][0]}")
+
+
+def _is_here(host: Any) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    own = ("", "localhost", "::1", "0.0.0.0", socket.gethostname())
+    return name is None or name in own or name.startswith("127.")
+
+
+sys.addaudithook(_watch_connections)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
@@ -69,6 +94,14 @@ def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, str(file))
         yield file
+
+
+@pytest.fixture(autouse=True)
+def no_outside_connection() -> Iterator[None]:
+    """Whatever a test calls opens no connection to another machine, and asks for no name of one."""
+    before = len(_OUTSIDE)
+    yield
+    assert _OUTSIDE[before:] == []
 
 
 @pytest.fixture(scope="session")

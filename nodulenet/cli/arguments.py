@@ -13,8 +13,21 @@ from nodulenet.errors import UsageError
 if TYPE_CHECKING:
     from nodulenet.config.schema import CsvFormat
 
+
+def _shipped_names(incomplete: str) -> list[str]:
+    """For the shell's completion; it completes files by itself."""
+    from nodulenet.config.load import shipped_configs
+
+    return [name for name in shipped_configs() if name.startswith(incomplete)]
+
+
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or a name of `config --list`.")
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or a name of `config --list`.",
+        autocompletion=_shipped_names,
+    ),
 ]
 OverridesArgument = Annotated[
     list[str] | None,

@@ -17,6 +17,8 @@ from nodulenet.cli import (
     classify,
     compare,
     config,
+    demo,
+    doctor,
     evaluate,
     explain,
     export,
@@ -63,6 +65,7 @@ def common(
         raise typer.Exit
 
 
+app.command(epilog=EPILOG)(demo.demo)
 app.command(epilog=EPILOG)(phantom.phantom)
 app.command(epilog=EPILOG)(scans.scans)
 app.add_typer(findings.app, name="findings", epilog=EPILOG)
@@ -83,6 +86,7 @@ app.command(epilog=EPILOG)(explain.explain)
 app.command(epilog=EPILOG)(patch.patch)
 app.command(epilog=EPILOG)(info.info)
 app.command(epilog=EPILOG)(config.config)
+app.command(epilog=EPILOG)(doctor.doctor)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 import typer
 
 from nodulenet.cli.unit_words import clock
-from nodulenet.errors import DataError, NoduleNetError
+from nodulenet.errors import DataError, NoduleNetError, UsageError
 from nodulenet.progress import Progress, Task, UnitName
 
 if TYPE_CHECKING:
@@ -37,6 +37,16 @@ def run_app(app: typer.Typer) -> None:
     except NoduleNetError as error:
         complain(str(error))
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        # The evaluation alone is installed without the frameworks and the readers of scans.
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "nodulenet", "pipelines"):
+            raise
+        complain(
+            f"{package}: is not installed here, and this verb needs it; pip install nodulenet "
+            f"brings everything (evaluate, compare and froc work on tables without it)"
+        )
+        sys.exit(UsageError.exit_code)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; that is no error of ours.
         sys.stderr.close()

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from nodulenet.atomic import write_text
 from nodulenet.config.schema import Config
+from nodulenet.config.sources import source_kinds
 from nodulenet.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -186,7 +187,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _problems(error: ValidationError, model: type[BaseModel] = Config) -> Iterator[str]:
-    kinds = {"luna16", "lidc", "luna25", "points", "patches", "medmnist"}
+    kinds = source_kinds()
     for problem in error.errors():
         # pydantic puts the tag of a union into the path; a reader knows it as source.kind.
         steps = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -218,3 +218,11 @@ Source = Annotated[
     Luna16Source | LidcSource | Luna25Source | PointsSource | PatchArchiveSource | MedMnistSource,
     Field(discriminator="kind"),
 ]
+
+
+def source_kinds() -> frozenset[str]:
+    """The words that `source.kind` may be."""
+    sections = get_args(get_args(Source)[0])
+    return frozenset(
+        kind for section in sections for kind in get_args(section.model_fields["kind"].annotation)
+    )

@@ -89,7 +89,7 @@ def test_a_file_that_is_no_mapping_is_refused(write: Any, text: str) -> None:
 
 
 def test_an_absent_file_lists_the_shipped_names() -> None:
-    with pytest.raises(ConfigError, match=r"shipped: demo, lidc_2d"):
+    with pytest.raises(ConfigError, match=r"shipped: demo, demo_quick, lidc_2d"):
         load_config("no/such.yaml")
 
 

@@ -353,11 +353,6 @@ def bare_voxels(bench: Bench) -> Path:
     return bench.folder / "scan.raw"
 
 
-def small_bomb(name: str, old: bytes, new: bytes) -> Callable[[Bench], Path]:
-    """A small compressed file whose header announces gigabytes."""
-    return in_header(name, old, new, compressed=True)
-
-
 def nifti_bomb(bench: Bench) -> Path:
     header = bytearray(nifti_field(42, "<3h", 30000, 30000, 2)(bench).read_bytes())
     (bench.folder / "scan.nii.gz").write_bytes(gzip.compress(header))

@@ -1,0 +1,1 @@
+"""Whether this installation works on this machine, and what to do where it does not."""
