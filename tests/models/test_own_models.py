@@ -77,7 +77,7 @@ def test_the_documented_package_works(documented: dict[str, str], install: Insta
     assert name not in models_table(), "the README shows ours only"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_saved_file_loads_where_its_package_is_registered(
     documented: dict[str, str], tmp_path: Path
 ) -> None:

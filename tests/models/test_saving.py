@@ -34,7 +34,7 @@ ORDERS = {
 
 @pytest.mark.parametrize(
     "order",
-    [pytest.param(o, marks=() if o == "ours first" else pytest.mark.slow) for o in ORDERS],
+    [pytest.param(o, marks=() if o == "keras first" else pytest.mark.long) for o in ORDERS],
 )
 def test_a_fresh_process_loads_without_custom_objects(
     order: str, tmp_path: Path, he_initialise: Callable[..., Any]

@@ -282,7 +282,14 @@ def group_members(leader: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("how", ["SIGINT to all", "SIGKILL", "SIGKILL to a worker"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "SIGINT to all",
+        pytest.param("SIGKILL", marks=pytest.mark.long),
+        pytest.param("SIGKILL to a worker", marks=pytest.mark.long),
+    ],
+)
 def test_a_stopped_command_loses_what_was_in_flight_and_no_more(
     how: str, long: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -82,7 +82,14 @@ def test_failures_say_what_failed_without_its_name(sharing: Sharing, what: str, 
     assert told["error"]
 
 
-@pytest.mark.parametrize("folder", ["out", "auc", "held"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "out",
+        pytest.param("auc", marks=pytest.mark.long),
+        pytest.param("held", marks=pytest.mark.long),
+    ],
+)
 def test_folders_called_like_words_of_the_report_do_not_matter(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

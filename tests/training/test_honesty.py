@@ -171,6 +171,7 @@ def test_a_model_that_answers_the_same_for_all_is_stopped_after_the_first_epoch(
         trained(tree_of, tmp_path / "run")
 
 
+@pytest.mark.long
 def test_findings_that_a_rule_leaves_out_are_learned_and_never_evaluated(
     tree_of: Tree, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_finished_units_are_not_trained_again(
     assert len(pd.read_csv(small_run.path / SCORINGS)) == looks
 
 
+@pytest.mark.long
 def test_units_are_the_same_in_any_order_and_alone(
     small_run: Run, small_tree: dict[str, Any], tmp_path: Path
 ) -> None:
