@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         read_calibration,
     )
     from nodulenet.evaluation.compare import compare_all, compare_models
-    from nodulenet.evaluation.consensus import ConsensusRule
+    from nodulenet.evaluation.consensus import ConsensusRule, reader_consensus
     from nodulenet.evaluation.froc import FrocReference, FrocResult, evaluate_froc
     from nodulenet.evaluation.lung_rads import lung_rads_row, read_lung_rads
     from nodulenet.evaluation.mrmc_files import mrmc_table, write_imrmc, write_mrmcaov
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nodulenet.evaluation.readers import (
         ReaderComparison,
         finding_scores,
+        finding_values,
         model_against_readers,
     )
     from nodulenet.evaluation.recalibration import recalibrate
@@ -55,6 +56,7 @@ _HOMES = {
     "compare_models": "nodulenet.evaluation.compare",
     "evaluate_froc": "nodulenet.evaluation.froc",
     "finding_scores": "nodulenet.evaluation.readers",
+    "finding_values": "nodulenet.evaluation.readers",
     "fit_isotonic": "nodulenet.evaluation.calibrators",
     "fit_platt": "nodulenet.evaluation.calibrators",
     "fit_temperature": "nodulenet.evaluation.calibrators",
@@ -67,6 +69,7 @@ _HOMES = {
     "read_predictions": "nodulenet.evaluation.table",
     "read_ratings": "nodulenet.evaluation.ratings",
     "reader_agreement": "nodulenet.evaluation.agreement",
+    "reader_consensus": "nodulenet.evaluation.consensus",
     "recalibrate": "nodulenet.evaluation.recalibration",
     "subgroup_results": "nodulenet.evaluation.subgroups",
     "summarize": "nodulenet.evaluation.summary",
@@ -91,6 +94,7 @@ __all__ = [
     "compare_models",
     "evaluate_froc",
     "finding_scores",
+    "finding_values",
     "fit_isotonic",
     "fit_platt",
     "fit_temperature",
@@ -103,6 +107,7 @@ __all__ = [
     "read_predictions",
     "read_ratings",
     "reader_agreement",
+    "reader_consensus",
     "recalibrate",
     "subgroup_results",
     "summarize",

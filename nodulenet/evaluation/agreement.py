@@ -39,8 +39,8 @@ def weighted_kappa(counts: npt.ArrayLike) -> Floats:
     Source: Cohen J., Psychological Bulletin 70:213-220, 1968.
 
     Example:
-        >>> float(weighted_kappa([[2, 1], [0, 3]]))
-        0.6666666666666666
+        >>> round(float(weighted_kappa([[2, 1], [0, 3]])), 3)
+        0.667
     """
     table = np.asarray(counts, dtype=np.float64)
     levels = np.arange(table.shape[-1], dtype=np.float64)

@@ -149,7 +149,7 @@ def difference_of(
         delong=interval,
         p_value=p_value,
         bootstrap=bootstrap,
-        bootstrap_p_value=None if bootstrap.low is None else _two_sided(deltas),
+        bootstrap_p_value=None if bootstrap.low is None else two_sided_p(deltas),
     )
 
 
@@ -430,7 +430,8 @@ def add_holm(compared: list[dict[str, Any]]) -> None:
                 test["p_holm"] = p
 
 
-def _two_sided(deltas: Floats) -> float:
+def two_sided_p(deltas: Floats) -> float:
+    """The p value of bootstrap replicates of a difference; see :func:`auc_difference`."""
     defined = deltas[np.isfinite(deltas)]
     rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (defined.size + 1))

@@ -1,6 +1,6 @@
 """What several readers say together: the median of their ratings, with a middle left open.
 
-A reader who is measured against a consensus that holds his own rating agrees with himself. So
+A reader who is measured against a consensus that holds his or her own rating is helped by it. So
 readers are measured against the consensus of the *others*, and so is the model beside them.
 """
 
@@ -56,7 +56,7 @@ class ConsensusRule:
         return label
 
 
-def consensus(
+def reader_consensus(
     ratings: Ratings, rule: ConsensusRule | None = None, *, without: str | None = None
 ) -> pd.DataFrame:
     """The consensus of each finding.
@@ -77,7 +77,8 @@ def consensus(
     Example:
         >>> from nodulenet.evaluation.ratings import read_ratings
         >>> table = pd.DataFrame({"finding_id": ["f"], "a": [5], "b": [2], "c": [1]})
-        >>> consensus(read_ratings(table, readers=["a", "b", "c"]), without="a")["median"].item()
+        >>> ratings = read_ratings(table, readers=["a", "b", "c"])
+        >>> reader_consensus(ratings, without="a")["median"].item()
         1.5
     """
     rule = rule or ConsensusRule()

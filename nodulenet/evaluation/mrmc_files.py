@@ -58,8 +58,8 @@ def mrmc_table(
         treatment: What the readings are called. Defaults to ``"readers"``.
         scores: Scores of a model by finding_id, as a second treatment. Neither program knows of a
             treatment without readers, so each reader is given the model's score of each finding
-            that he rated; RJafroc calls this 2T-RRRC and prefers to compare readers with the
-            model's AUC as a fixed value. Defaults to None.
+            that has that reader's rating; RJafroc calls this 2T-RRRC and prefers to compare
+            readers with the model's AUC as a fixed value. Defaults to None.
         model: What that treatment is called. Defaults to ``"model"``.
         slots_as_readers: Whether reading slots may stand as readers; an analysis that takes them
             as persons is not valid. Defaults to False.

@@ -63,11 +63,6 @@ class Ratings:
     def readers(self) -> list[str]:
         return [str(reader) for reader in self.table.columns]
 
-    @property
-    def word(self) -> str:
-        """What a column is called: ``"reader"`` or ``"reader slot"``."""
-        return "reader" if self.persons else "reader slot"
-
     def counts(self) -> dict[str, Any]:
         """JSON-ready: ``findings, patients, readers, persons, ratings, missing`` (cells without a
         rating), ``missing_by_reader`` and ``findings_by_ratings`` (number of ratings -> findings).
@@ -271,8 +266,9 @@ def _from_joined(
     long["rating"] = _numbers(long["rating"], long["finding_id"], levels, name, column)
     wide = long.groupby(["finding_id", "session"])["rating"].max().unstack("session")
     wide = wide.reindex(index=frame["finding_id"].astype(str))
-    wide = wide[sorted(map(str, wide.columns), key=lambda slot: (len(slot), slot))]
-    wide.columns = pd.Index([_slot_name(str(slot)) for slot in wide.columns])
+    sessions = sorted((str(slot) for slot in wide.columns), key=_by_number)
+    wide = wide[sessions]
+    wide.columns = pd.Index([_slot_name(session) for session in sessions])
     note = (
         f"{parts} findings were rated more than once in one session (drawn in parts): the highest "
         "rating stands"
@@ -283,8 +279,14 @@ def _from_joined(
 def _split(cell: Any) -> list[str]:
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return []
-    text = str(cell).strip()
+    # A column of single values with an empty cell is read as 0.0, 1.0.
+    whole = isinstance(cell, float) and cell.is_integer()
+    text = str(int(cell)) if whole else str(cell).strip()
     return [part.strip() for part in text.split(";")] if text else []
+
+
+def _by_number(session: str) -> tuple[int, str]:
+    return len(session), session
 
 
 def _slot_name(session: str) -> str:

@@ -25,15 +25,15 @@ from nodulenet.evaluation.bootstrap import (
     auc_interval,
     auc_replicates,
 )
-from nodulenet.evaluation.compare import difference_of
+from nodulenet.evaluation.compare import difference_of, two_sided_p
 from nodulenet.evaluation.confusion import confusion
-from nodulenet.evaluation.consensus import INDETERMINATE, TOO_FEW, ConsensusRule, consensus
+from nodulenet.evaluation.consensus import INDETERMINATE, TOO_FEW, ConsensusRule, reader_consensus
 from nodulenet.evaluation.interval import LEVEL, Interval, percentile_interval
 from nodulenet.evaluation.ratings import Ratings
 from nodulenet.evaluation.roc import auc, delong
 from nodulenet.evaluation.table import outer_rows
 
-MEAN, ANY = "mean of readers", "any reading"
+MEAN, MEAN_OF_SLOTS, ANY = "mean of readers", "mean of slots", "any reading"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,7 @@ def model_against_readers(
         rows=rows,
         left_out=pd.DataFrame.from_dict(left_out, orient="index"),
         readers=readers,
-        mean=_mean(judged, drawn, level),
+        mean=_mean(judged, drawn, level) | {"reader": MEAN if ratings.persons else MEAN_OF_SLOTS},
         any_reading=together | {"own": None},
         rule=rule,
         cut=cut,
@@ -212,6 +212,26 @@ def finding_scores(predictions: pd.DataFrame, model: str | None = None) -> pd.Se
     return own.groupby("finding_id", sort=False)["probability"].mean()
 
 
+def finding_values(table: pd.DataFrame, column: str) -> pd.Series[Any]:
+    """One column of a table by finding: a truth, or a size that stands in for a model.
+
+    Args:
+        table: ``finding_id`` and the column; where a finding has several rows the first counts.
+        column: Its name, e.g. ``"diameter_mm"``.
+
+    Raises:
+        PredictionsError: there is no such column.
+    """
+    for name in ("finding_id", column):
+        if name not in table.columns:
+            raise PredictionsError(
+                f"{table.attrs.get('source', 'the table')}: column {name!r} is missing (found: "
+                f"{', '.join(map(str, table.columns))}); name one that is there"
+            )
+    once = table.drop_duplicates("finding_id")
+    return pd.Series(once[column].to_numpy(), index=once["finding_id"].astype(str), name=column)
+
+
 def _checked_scores(scores: pd.Series[Any], ratings: Ratings) -> pd.Series[float]:
     named = scores.copy()
     named.index = named.index.astype(str)
@@ -244,7 +264,7 @@ def _judged(
     ratings: Ratings, score: pd.Series[float], rule: ConsensusRule, reader: str
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Ratings of a reader on which the others agree, and why the rest was left out."""
-    others = consensus(ratings, rule, without=reader)
+    others = reader_consensus(ratings, rule, without=reader)
     own = ratings.table[reader]
     rated = own.notna()
     enough = rated & (others["state"] != TOO_FEW)
@@ -343,9 +363,9 @@ def _mean(readers: list[dict[str, Any]], replicates: list[Floats], level: float)
     reader = float(np.mean([row["reader_auc"]["value"] for row in readers]))
     # A resample in which one reader lacks a class has no mean.
     drawn: Floats = np.mean(replicates, axis=0)
-    interval = percentile_interval(drawn[0] - drawn[1], level=level, method=METHOD)
+    differences = drawn[0] - drawn[1]
+    interval = percentile_interval(differences, level=level, method=METHOD)
     return {
-        "reader": MEAN,
         "readers": len(readers),
         "available": True,
         "model_auc": _figure(model, auc_interval(drawn[0], level=level)),
@@ -353,6 +373,7 @@ def _mean(readers: list[dict[str, Any]], replicates: list[Floats], level: float)
         "difference": {
             "difference": model - reader,
             "patient_bootstrap": interval.to_dict(),
+            "bootstrap_p_value": None if interval.low is None else two_sided_p(differences),
         },
     }
 

@@ -13,7 +13,7 @@ from nodulenet.errors import UsageError
 from nodulenet.phantom.nodules import draw_properties
 from nodulenet.seeds import seed_sequence
 
-# In steps of the scale: how much a reader differs from the others throughout, and from himself.
+# In steps of the scale: how far a reader is off throughout, and how far from nodule to nodule.
 _HABIT, _DOUBT = 0.4, 0.75
 _SHARE_MISSING = 0.08
 
@@ -25,8 +25,8 @@ def simulated_readings(
 
     A nodule has the properties of the phantom's (diameter, texture, margin) and the made-up
     malignancy 1 to 5 that follows from them. Its truth is drawn: the higher the malignancy, the
-    likelier 1. Each reader sees the malignancy with a habit of his own (always a little higher or
-    lower) and a doubt at each nodule, and gives no rating of a share of them.
+    likelier 1. Each reader sees the malignancy with a habit (always a little higher or lower)
+    and a doubt at each nodule, and gives no rating of a share of them.
 
     Args:
         patients: Number of patients, with one to three nodules each. Defaults to 60.

@@ -11,16 +11,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nodulenet.errors import PredictionsError, UsageError
-from nodulenet.evaluation.consensus import ConsensusRule, consensus
+from nodulenet.evaluation.consensus import ConsensusRule, reader_consensus
 from nodulenet.evaluation.ratings import SLOTS, Ratings, read_ratings
-from nodulenet.evaluation.readers import finding_scores, model_against_readers
+from nodulenet.evaluation.readers import finding_scores, finding_values, model_against_readers
 from nodulenet.phantom import simulated_readings
 
 
 def simulated(**more: int) -> tuple[Ratings, pd.Series[float], pd.DataFrame]:
     table = simulated_readings(patients=40, readers=3, **more)
     readers = [c for c in table.columns if c.startswith("reader_")]
-    score = table.set_index("finding_id")["diameter_mm"]
+    score = finding_values(table, "diameter_mm")
     return read_ratings(table, readers=readers), score, table
 
 
@@ -94,18 +94,18 @@ def test_the_consensus_leaves_the_middle_open() -> None:
         }
     )
     ratings = read_ratings(table, readers=["a", "b", "c"])
-    others = consensus(ratings, without="a")
+    others = reader_consensus(ratings, without="a")
     assert others["state"].tolist() == [
         "negative", "positive", "indeterminate", "indeterminate", "too few readers"
     ]  # fmt: skip
     assert others["median"].tolist()[:4] == [1.5, 4.0, 3.0, 2.5]
     assert others["label"].tolist()[:2] == [0.0, 1.0]
     # With the reader's own ratings the first two are what they were not: he would judge himself.
-    assert consensus(ratings)["median"].tolist()[:2] == [2.0, 4.0]
-    alone = consensus(ratings, ConsensusRule(fewest=1), without="a")
+    assert reader_consensus(ratings)["median"].tolist()[:2] == [2.0, 4.0]
+    alone = reader_consensus(ratings, ConsensusRule(fewest=1), without="a")
     assert alone["state"].iloc[4] == "positive"
     with pytest.raises(UsageError, match="no reader 'x'"):
-        consensus(ratings, without="x")
+        reader_consensus(ratings, without="x")
     with pytest.raises(UsageError, match="the first below the second"):
         ConsensusRule(negative_up_to=3, positive_from=3)
 
@@ -186,6 +186,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         model_against_readers(ratings, pd.concat([score, score]))
     with pytest.raises(UsageError, match="cut 1"):
         model_against_readers(ratings, score, cut=1)
+    with pytest.raises(PredictionsError, match=r"column 'size' is missing \(found: finding_id"):
+        finding_values(pd.DataFrame({"finding_id": ["a"]}), "size")
     predictions = pd.DataFrame(
         {
             "finding_id": ["a", "a", "b", "a"],
