@@ -65,6 +65,7 @@ def auc_replicates(
     scores: npt.ArrayLike,
     patients: npt.ArrayLike,
     *,
+    everybody: npt.ArrayLike | None = None,
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> Floats:
@@ -74,6 +75,9 @@ def auc_replicates(
         labels: 0 or 1, shape (n,).
         scores: Shape (n,) or (k, n).
         patients: The patient of each row, shape (n,).
+        everybody: All patients that are drawn from, where the rows are part of a larger study:
+            calls with the same ones have the same resamples, whatever their rows. Defaults to
+            those of the rows.
         n_bootstrap: Number of resamples. Defaults to 2000.
         seed: Root seed. Defaults to 0.
 
@@ -88,6 +92,8 @@ def auc_replicates(
     checked = [check_scores(row, y.size) for row in rows]
     check_both_classes(y, "The bootstrap of an AUC")
     patient, count = numbered(patients, y.size)
+    if everybody is not None:
+        patient, count = _among(patients, everybody)
     if n_bootstrap < 1:
         return np.empty((len(checked), 0))
 
@@ -402,6 +408,19 @@ def _interval(replicates: Floats, level: float, *, extremes: tuple[float, ...]) 
         if any(abs(value - extreme) < LEAST_SPREAD for extreme in extremes):
             return replace(interval, note=SEPARATED)
     return interval
+
+
+def _among(patients: npt.ArrayLike, everybody: npt.ArrayLike) -> tuple[Ints, int]:
+    """The patient of each row as a number among all of a study; how many these are."""
+    names, known = np.asarray(patients), np.unique(np.asarray(everybody))
+    number = np.minimum(np.searchsorted(known, names), known.size - 1)
+    strange = np.flatnonzero(known[number] != names)
+    if strange.size:
+        raise PredictionsError(
+            f"patients, position {int(strange[0])}: {names[strange[0]]} is not among everybody; "
+            "name all patients of the study there"
+        )
+    return number, known.size
 
 
 def numbered(patients: npt.ArrayLike, rows: int) -> tuple[Ints, int]:

@@ -103,7 +103,54 @@ def auc_difference(
     scores = np.stack([np.asarray(first, np.float64), np.asarray(second, np.float64)])
     result = delong(labels, scores)
     replicates = auc_replicates(labels, scores, patients, n_bootstrap=n_bootstrap, seed=seed)
-    return _difference(result, replicates, 0, 1, level)
+    return difference_of(result, replicates, 0, 1, level)
+
+
+def difference_of(
+    result: DelongResult, replicates: Floats, first: int, second: int, level: float
+) -> AucDifference:
+    """The difference of two of several scores whose AUCs and replicates are there already.
+
+    Args:
+        result: DeLong's AUCs and covariance of k scores.
+        replicates: Of :func:`nodulenet.evaluation.bootstrap.auc_replicates`, shape (k, n).
+        first: Row of the first score.
+        second: Row of the second score.
+        level: Confidence level.
+    """
+    covariance = result.covariance
+    difference = float(result.aucs[first] - result.aucs[second])
+    variance = float(
+        covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+    )
+    # Rounding leaves about 1e-18 of equal scores; a true variance is never so small.
+    if not np.isfinite(variance) or variance < 1e-14:
+        note = SAME if np.isfinite(variance) else "needs at least two rows of each class"
+        interval = Interval(low=None, high=None, level=level, method="paired DeLong", note=note)
+        p_value = None
+    else:
+        from scipy.special import ndtr
+
+        error = float(np.sqrt(variance))
+        half = normal_quantile(level) * error
+        interval = Interval(
+            low=max(-1.0, difference - half),
+            high=min(1.0, difference + half),
+            level=level,
+            method="paired DeLong",
+        )
+        p_value = finite_or_none(2 * float(ndtr(-abs(difference) / error)))
+    deltas = replicates[first] - replicates[second]
+    bootstrap = percentile_interval(deltas, level=level, method=PAIRED)
+    return AucDifference(
+        first=float(result.aucs[first]),
+        second=float(result.aucs[second]),
+        difference=difference,
+        delong=interval,
+        p_value=p_value,
+        bootstrap=bootstrap,
+        bootstrap_p_value=None if bootstrap.low is None else two_sided_p(deltas),
+    )
 
 
 def non_inferiority(interval: Interval, margin: float) -> dict[str, Any]:
@@ -318,7 +365,7 @@ def _compare(
                 facts["why"] = "the rows that both models have do not hold both classes"
                 results[first, second] = facts
                 continue
-            difference = _difference(
+            difference = difference_of(
                 result, replicates, models.index(first), models.index(second), level
             )
             facts |= {"available": True} | difference.to_dict()
@@ -383,45 +430,8 @@ def add_holm(compared: list[dict[str, Any]]) -> None:
                 test["p_holm"] = p
 
 
-def _difference(
-    result: DelongResult, replicates: Floats, first: int, second: int, level: float
-) -> AucDifference:
-    covariance = result.covariance
-    difference = float(result.aucs[first] - result.aucs[second])
-    variance = float(
-        covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
-    )
-    # Rounding leaves about 1e-18 of equal scores; a true variance is never so small.
-    if not np.isfinite(variance) or variance < 1e-14:
-        note = SAME if np.isfinite(variance) else "needs at least two rows of each class"
-        interval = Interval(low=None, high=None, level=level, method="paired DeLong", note=note)
-        p_value = None
-    else:
-        from scipy.special import ndtr
-
-        error = float(np.sqrt(variance))
-        half = normal_quantile(level) * error
-        interval = Interval(
-            low=max(-1.0, difference - half),
-            high=min(1.0, difference + half),
-            level=level,
-            method="paired DeLong",
-        )
-        p_value = finite_or_none(2 * float(ndtr(-abs(difference) / error)))
-    deltas = replicates[first] - replicates[second]
-    bootstrap = percentile_interval(deltas, level=level, method=PAIRED)
-    return AucDifference(
-        first=float(result.aucs[first]),
-        second=float(result.aucs[second]),
-        difference=difference,
-        delong=interval,
-        p_value=p_value,
-        bootstrap=bootstrap,
-        bootstrap_p_value=None if bootstrap.low is None else _two_sided(deltas),
-    )
-
-
-def _two_sided(deltas: Floats) -> float:
+def two_sided_p(deltas: Floats) -> float:
+    """The p value of bootstrap replicates of a difference; see :func:`auc_difference`."""
     defined = deltas[np.isfinite(deltas)]
     rarer = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (defined.size + 1))

@@ -7,14 +7,14 @@ from typing import Any
 
 from nodulenet.evaluation.kinds import ACQUISITION
 
-SIZE, BROCK = "size", "brock"
+SIZE, BROCK, LUNG_RADS = "size", "brock", "lung_rads"
 COSTS = ("parameters", "multiply_accumulates", "patches_per_s", "minutes")
 
 
 def overview(
     metrics: Mapping[str, Any], costs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Every model, the size alone and the Brock score, each against one reference.
+    """Every model, the size alone, the Brock score and Lung-RADS, each against one reference.
 
     The reference is the configured model, else the size alone, else the first model.
 
@@ -51,6 +51,9 @@ def overview(
     brock = metrics["brock"]
     if brock["available"]:
         rows.append(_row(f"Brock (PanCan) {brock['model']}", BROCK, brock) | dict.fromkeys(COSTS))
+    lung_rads = metrics.get("lung_rads") or {"available": False}
+    if lung_rads["available"]:
+        rows.append(_row("Lung-RADS", LUNG_RADS, lung_rads) | dict.fromkeys(COSTS))
     return {"reference": reference, "rows": rows}
 
 

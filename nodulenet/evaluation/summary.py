@@ -22,6 +22,7 @@ from nodulenet.evaluation.discrimination import fold_metrics, over_folds, pooled
 from nodulenet.evaluation.froc import evaluate_froc
 from nodulenet.evaluation.froc_tables import FrocReference
 from nodulenet.evaluation.kinds import ACQUISITION, is_baseline, model_kinds, pairs_of
+from nodulenet.evaluation.lung_rads import lung_rads_row
 from nodulenet.evaluation.overview import overview
 from nodulenet.evaluation.recalibration import recalibrate
 from nodulenet.evaluation.repeats import repeated, withhold
@@ -70,10 +71,10 @@ def summarize(
 
     Returns:
         A dictionary of finite numbers, strings, lists and None: ``schema, data, settings,
-        models, size_only, brock, comparisons, overview, confounding, subgroups, notes``. Of each
-        model: ``kind, rows, pooled`` (all outer rows together), ``folds`` (each fold by itself)
-        and ``over_folds`` (mean and spread of those), ``calibration, recalibration,
-        operating_points, froc``.
+        models, size_only, brock, lung_rads, comparisons, overview, confounding, subgroups,
+        notes``. Of each model: ``kind, rows, pooled`` (all outer rows together), ``folds`` (each
+        fold by itself) and ``over_folds`` (mean and spread of those), ``calibration,
+        recalibration, operating_points, froc``.
         docs/evaluation.md describes every field.
 
     Raises:
@@ -143,6 +144,7 @@ def summarize(
             **sampling,
         ),
         "brock": brock_row(contenders, **targets, **sampling),
+        "lung_rads": lung_rads_row(contenders, **targets, **sampling),
         "comparisons": compare_all(
             table,
             reference=reference,
@@ -164,6 +166,8 @@ def summarize(
     }
     content["confounding"] = _confounding(content["models"])
     content["notes"] += [check["found"] for check in content["confounding"]]
+    if "lung_rads" in contenders.columns and not content["lung_rads"]["available"]:
+        content["notes"].append(f"no row for Lung-RADS: {content['lung_rads']['why']}")
     content["notes"] += [
         f"no subgroups by {column['column']}: {column['why']}"
         for column in content["subgroups"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nodulenet.phantom.generate import PhantomDataset, generate_phantom
+    from nodulenet.phantom.readings import simulated_readings
     from nodulenet.phantom.scan import PhantomScan, make_scan, plan_scan
     from nodulenet.phantom.write import write_scan
 
@@ -20,6 +21,7 @@ __all__ = [
     "generate_phantom",
     "make_scan",
     "plan_scan",
+    "simulated_readings",
     "write_scan",
 ]
 
@@ -29,6 +31,7 @@ _HOMES = {
     "PhantomScan": "scan",
     "make_scan": "scan",
     "plan_scan": "scan",
+    "simulated_readings": "readings",
     "write_scan": "write",
 }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nodulenet.plots.montage import montage_figure
     from nodulenet.plots.planes import planes_figure
     from nodulenet.plots.precision_recall import precision_recall_figure
+    from nodulenet.plots.readers import agreement_figure, readers_figure
     from nodulenet.plots.render import (
         figure_pixels,
         figure_svg,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "OperatingMark": "roc",
+    "agreement_figure": "readers",
     "augmentation_figure": "augmentation",
     "calibration_figure": "calibration",
     "difference_figure": "difference",
@@ -45,6 +47,7 @@ _HOMES = {
     "montage_figure": "montage",
     "planes_figure": "planes",
     "precision_recall_figure": "precision_recall",
+    "readers_figure": "readers",
     "recalibration_figure": "calibration",
     "roc_figure": "roc",
     "save_figure": "render",
@@ -55,6 +58,7 @@ _HOMES = {
 
 __all__ = [
     "OperatingMark",
+    "agreement_figure",
     "augmentation_figure",
     "calibration_figure",
     "difference_figure",
@@ -67,6 +71,7 @@ __all__ = [
     "montage_figure",
     "planes_figure",
     "precision_recall_figure",
+    "readers_figure",
     "recalibration_figure",
     "roc_figure",
     "save_figure",

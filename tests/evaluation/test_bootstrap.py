@@ -282,3 +282,22 @@ def test_one_rule_for_replicates_without_spread() -> None:
         assert (interval.low, interval.high, interval.note) == (None, None, NO_SPREAD)
     moved = percentile_interval(np.array([0.3, 0.3, 0.3, 0.4]), method="m")
     assert moved.low == pytest.approx(0.3)
+
+
+def test_everybody_of_a_study_is_drawn_from() -> None:
+    """Rows of some patients, resampled as part of all: those of absent patients count nothing."""
+    random = np.random.default_rng(8)
+    labels, scores = random.integers(0, 2, 60), random.random(60)
+    patients = np.array([f"p{i % 20:02d}" for i in range(60)])
+    part = patients < "p15"
+    of_all = auc_replicates(
+        labels[part], scores[part], patients[part], everybody=patients, n_bootstrap=50
+    )
+    by_hand = []
+    for _, weights in cluster_weights(20, 50, seed=0):
+        for drawn in weights:
+            often = drawn[[int(p[1:]) for p in patients[part]]]
+            by_hand.append(roc_auc_score(labels[part], scores[part], sample_weight=often))
+    np.testing.assert_allclose(of_all[0], by_hand)
+    with pytest.raises(PredictionsError, match="p00 is not among everybody"):
+        auc_replicates(labels[part], scores[part], patients[part], everybody=["p01"])

@@ -172,6 +172,13 @@ def baselines(facts: MethodsFacts) -> Paragraph:
             "The Brock (PanCan) malignancy probability was computed from its covariates and "
             "evaluated likewise."
         )
+    lung_rads = facts.metrics.get("lung_rads") or {}
+    if lung_rads.get("available"):
+        sentences.append(
+            f"Lung-RADS categories (ACR v2022), as readers gave them for "
+            f"{count(lung_rads['with_category'])} of {count(lung_rads['findings'])} findings, were "
+            "evaluated as an ordered score (1, 2, 3, 4A, 4B, 4X); none was derived from images."
+        )
     return Paragraph("Baselines", tuple(sentences), claim={"28": ""}, tripod={"12e": _RATIONALE})
 
 
