@@ -2,6 +2,7 @@
 #   make demo    phantom scans -> patches -> k-fold training -> report, about 5 minutes
 #   make test    the tests
 #   make test-all    those, too, that take long: every model on every backend
+#   make docs    the documentation site, into build/site, with the executed notebooks
 #   make check   format, lint, types, import layers
 #   make lock    resolve the lock files anew (needs uv)
 
@@ -15,7 +16,7 @@ STAMP := $(VENV)/.installed
 # TensorFlow's start-up lines say nothing to a user.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-all check format lock clean
+.PHONY: demo test test-all check docs format lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m pipelines.luna16 --config configs/demo.yaml
@@ -31,6 +32,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Read it from the folder: build/site/index.html. It asks for nothing from a network.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(STAMP)
 	$(BIN)/ruff format .
