@@ -35,6 +35,7 @@ check: $(STAMP)
 
 # Read it from the folder: build/site/index.html. It asks for nothing from a network.
 docs: $(STAMP)
+	@ls build/notebooks/*.ipynb >/dev/null 2>&1 || $(MAKE) notebooks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(STAMP)

@@ -14,12 +14,14 @@ from typing import Any
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
 SOURCES = Path("notebooks")
 EXECUTED = Path("build") / "notebooks"
 INDEX = "notebooks/index.md"
+MARK = "<!-- notebooks -->"
 NOT_EXECUTED = (
     '!!! warning "Not executed"\n'
     "    This page was made from the notebook's source: no cell was run, and there are no results."
@@ -53,6 +55,10 @@ class NotebookPage:
     @property
     def uri(self) -> str:
         return f"notebooks/{self.name}.md"
+
+
+# Of the build that is going on.
+_pages: list[NotebookPage] = []
 
 
 def notebook_pages(root: Path) -> list[NotebookPage]:
@@ -106,44 +112,36 @@ def _readable(body: str, after_heading: int, note: str) -> str:
     return _PICTURE.sub(numbered, body).replace("](../docs/", "](../")
 
 
-def index_of(pages: list[NotebookPage]) -> str:
-    """The page that lists the notebooks, and says which of them were not executed."""
-    lines = [
-        "# Notebooks",
-        "",
-        "Each runs on synthetic scans where real data are absent, says which it uses, and takes",
-        "its paths in a first cell named `parameters`. They lie in the folder `notebooks` of the",
-        "repository; `make notebooks` runs all of them. The pages here are the executed copies.",
-        "",
-    ]
-    lines += [
+def list_of(pages: list[NotebookPage]) -> str:
+    """The notebooks as a list, which says of those that were not executed that they were not."""
+    if not pages:
+        return "**No notebook was found when this site was built.**"
+    return "\n".join(
         f"- [{page.title}]({page.name}.md)" + ("" if page.executed else " (not executed)")
         for page in pages
-    ]
-    if not pages:
-        lines.append("**No notebook was found when this site was built.**")
-    return "\n".join(lines) + "\n"
+    )
 
 
 def on_config(config: MkDocsConfig) -> None:
     """Puts a line for each notebook below the entry of the list."""
-    pages = notebook_pages(_root(config))
+    _pages[:] = notebook_pages(Path(config.docs_dir).parent)
     if config.nav is not None:
-        config.nav = _with_pages(config.nav, [INDEX, *(page.uri for page in pages)])
+        config.nav = _with_pages(config.nav, [INDEX, *(page.uri for page in _pages)])
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    pages = notebook_pages(_root(config))
-    files.append(File.generated(config, INDEX, content=index_of(pages)))
-    for page in pages:
+    """Adds the pages and their pictures."""
+    for page in _pages:
         files.append(File.generated(config, page.uri, content=page.text))
         for name, data in page.pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=data))
     return files
 
 
-def _root(config: MkDocsConfig) -> Path:
-    return Path(config.docs_dir).parent
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Puts the list into its page."""
+    del config, files
+    return markdown.replace(MARK, list_of(_pages)) if page.file.src_uri == INDEX else markdown
 
 
 def _with_pages(nav: Any, uris: list[str]) -> Any:
