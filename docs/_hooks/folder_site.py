@@ -6,5 +6,5 @@ from mkdocs.config.defaults import MkDocsConfig
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """No 404 page, whose addresses begin at a server's root, and no list for search engines."""
-    config.theme.static_templates -= {"404.html", "sitemap.xml"}
+    """No 404 page, whose addresses begin at a server's root."""
+    config.theme.static_templates -= {"404.html"}

@@ -62,12 +62,12 @@ _pages: list[NotebookPage] = []
 
 
 def notebook_pages(root: Path) -> list[NotebookPage]:
-    """A page for every notebook of the repository at ``root``, in the order of their names."""
+    """A page for every notebook of the repository at ``root``: their names begin with numbers."""
     found: dict[str, Path] = {}
     # The later ones win: the source in text, the notebook without results, the executed copy.
     for folder, ending in ((SOURCES, "py"), (SOURCES, "ipynb"), (EXECUTED, "ipynb")):
-        found |= {path.stem: path for path in (root / folder).glob(f"*.{ending}")}
-    return [page_of(found[name]) for name in sorted(found) if not name.startswith("_")]
+        found |= {path.stem: path for path in (root / folder).glob(f"[0-9]*.{ending}")}
+    return [page_of(found[name]) for name in sorted(found)]
 
 
 def page_of(path: Path) -> NotebookPage:
