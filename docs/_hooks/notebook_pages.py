@@ -78,6 +78,8 @@ def page_of(path: Path) -> NotebookPage:
         notebook = jupytext.read(path)
     else:
         notebook = nbformat.read(path, as_version=4)
+    # Known of executed ones alone; without it code has no colours.
+    notebook.metadata.setdefault("language_info", {"name": "python"})
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     executed = bool(code) and all(cell.execution_count is not None for cell in code)
     settings = Config()

@@ -14,9 +14,7 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-_LINK = re.compile(
-    r"\[(?:docs/)?(?P<shown>[\w./]+\.md)\]\((?P<file>[\w./]+\.md)(?P<rest>#[^)]*)?\)"
-)
+_LINK = re.compile(r"\[[\w./-]+\.md\]\((?P<file>[\w./-]+\.md)(?P<rest>#[^)]*)?\)")
 _titles: dict[str, str] = {}
 
 
