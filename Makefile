@@ -3,6 +3,7 @@
 #   make test    the tests
 #   make test-all    those, too, that take long: every model on every backend
 #   make check   format, lint, types, import layers, dead code, links, licences
+#   make docs    the documentation site, into build/site, with the executed notebooks
 #   make package wheel and sdist, installed in a fresh environment outside, and tried there
 #   make lock    resolve the lock files anew (needs uv)
 
@@ -24,7 +25,7 @@ endef
 # TensorFlow's start-up lines say nothing to a user.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-all check format package lock clean
+.PHONY: demo test test-all check docs format package lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m pipelines.luna16 --config configs/demo.yaml
@@ -53,6 +54,11 @@ package: $(STAMP)
 	build/package/venv/bin/python -m pip install --no-deps build/package/*.whl
 	cd $$(mktemp -d) && $(CURDIR)/build/package/venv/bin/nodulenet demo --quick && \
 	  $(CURDIR)/build/package/venv/bin/nodulenet doctor
+
+# Read it from the folder: build/site/index.html. It asks for nothing from a network.
+docs: $(STAMP)
+	@ls build/notebooks/*.ipynb >/dev/null 2>&1 || $(MAKE) notebooks
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(STAMP)
 	$(BIN)/ruff format .
