@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         read_calibration,
     )
     from nodulenet.evaluation.compare import compare_all, compare_models
+    from nodulenet.evaluation.decision import DecisionCurve, decision_curve
     from nodulenet.evaluation.froc import FrocReference, FrocResult, evaluate_froc
     from nodulenet.evaluation.operating import OperatingPoint, operating_point
     from nodulenet.evaluation.recalibration import recalibrate
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nodulenet.evaluation.table import read_predictions
 
 _HOMES = {
+    "DecisionCurve": "nodulenet.evaluation.decision",
     "EvaluateConfig": "nodulenet.config.schema",
     "FrocReference": "nodulenet.evaluation.froc",
     "FrocResult": "nodulenet.evaluation.froc",
@@ -39,6 +41,7 @@ _HOMES = {
     "calibration_measures": "nodulenet.evaluation.calibration",
     "compare_all": "nodulenet.evaluation.compare",
     "compare_models": "nodulenet.evaluation.compare",
+    "decision_curve": "nodulenet.evaluation.decision",
     "evaluate_froc": "nodulenet.evaluation.froc",
     "fit_isotonic": "nodulenet.evaluation.calibrators",
     "fit_platt": "nodulenet.evaluation.calibrators",
@@ -52,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DecisionCurve",
     "EvaluateConfig",
     "FrocReference",
     "FrocResult",
@@ -62,6 +66,7 @@ __all__ = [
     "calibration_measures",
     "compare_all",
     "compare_models",
+    "decision_curve",
     "evaluate_froc",
     "fit_isotonic",
     "fit_platt",
