@@ -20,7 +20,8 @@ _CONSTANT, _SIZE_EFFECT, _PATIENT_SPREAD = -1.2, 2.2, 0.7
 # What a system makes of the log odds that it sees: slope, shift, and its noise. The first is
 # sharper and too sure of itself, the second blunter and about right.
 _SYSTEMS = {"system A": (1.6, 0.2, 1.0), "system B": (0.65, -0.25, 1.8)}
-_READER_NOISE = (1.2, 1.8, 2.4)
+# Noise of each reader, and how readily it calls a lesion malignant.
+_READERS = ((1.2, -0.3), (1.8, 0.6), (2.4, 0.0))
 _CUTS = (-2.2, -0.9, 0.3, 1.6)
 
 
@@ -36,7 +37,8 @@ def phantom_predictions(*, patients: int = 300, seed: int = 0) -> pd.DataFrame:
 
     Lesions of one subject resemble each other, large and part-solid ones are more often cancer,
     ``system A`` ranks better than ``system B`` but is overconfident, and readers (1 benign to 5
-    malignant) differ in skill. ``part`` is ``inner`` for subjects that thresholds may be chosen
+    malignant) differ in skill and
+    in where they draw the line. ``part`` is ``inner`` for subjects that thresholds may be chosen
     on and ``outer`` for those that results are told of.
 
     Args:
@@ -79,8 +81,8 @@ def phantom_predictions(*, patients: int = 300, seed: int = 0) -> pd.DataFrame:
             "hospital": np.take(_HOSPITALS, random.integers(0, len(_HOSPITALS), patients))[of],
         }
     )
-    for reader, noise in zip(READERS, _READER_NOISE, strict=True):
-        table[reader] = 1 + np.searchsorted(_CUTS, seen + random.normal(0.0, noise, n))
+    for reader, (noise, shift) in zip(READERS, _READERS, strict=True):
+        table[reader] = 1 + np.searchsorted(_CUTS, seen + random.normal(shift, noise, n))
     answers = []
     for system, (slope, shift, noise) in _SYSTEMS.items():
         logits = slope * (seen + random.normal(0.0, noise, n)) + shift
