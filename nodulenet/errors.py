@@ -12,6 +12,10 @@ class NoduleNetError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show instead of a traceback: the command line's one line."""
+        return [f"error: {self}"]
+
 
 class UsageError(NoduleNetError):
     """An argument or an option is missing, unknown or contradicts another."""

@@ -33,7 +33,9 @@ def compare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for comparison.json, comparison.csv and difference.svg, .png."),
+        typer.Option(
+            help="Folder for comparison.json, comparison.csv and difference.svg, .png, .csv."
+        ),
     ] = None,
     bootstraps: Annotated[
         int, typer.Option(min=100, max=100_000, help="Resamples of the patients.")

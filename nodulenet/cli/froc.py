@@ -32,7 +32,9 @@ def froc(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for froc.json, froc_curve.csv, missed.csv and froc.svg, .png."),
+        typer.Option(
+            help="Folder for froc.json, froc_curve.csv, missed.csv and froc.svg, .png, .csv."
+        ),
     ] = None,
     bootstraps: Annotated[
         int, typer.Option(min=0, max=100_000, help="Resamples of the scans; 0 for none.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from nodulenet.evaluation.compare import compare_all, compare_models
     from nodulenet.evaluation.consensus import ConsensusRule, reader_consensus
+    from nodulenet.evaluation.decision import DecisionCurve, decision_curve
     from nodulenet.evaluation.froc import FrocReference, FrocResult, evaluate_froc
     from nodulenet.evaluation.lung_rads import lung_rads_row, read_lung_rads
     from nodulenet.evaluation.mrmc_files import mrmc_table, write_imrmc, write_mrmcaov
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ConsensusRule": "nodulenet.evaluation.consensus",
+    "DecisionCurve": "nodulenet.evaluation.decision",
     "EvaluateConfig": "nodulenet.config.schema",
     "FrocReference": "nodulenet.evaluation.froc",
     "FrocResult": "nodulenet.evaluation.froc",
@@ -54,6 +56,7 @@ _HOMES = {
     "calibration_measures": "nodulenet.evaluation.calibration",
     "compare_all": "nodulenet.evaluation.compare",
     "compare_models": "nodulenet.evaluation.compare",
+    "decision_curve": "nodulenet.evaluation.decision",
     "evaluate_froc": "nodulenet.evaluation.froc",
     "finding_scores": "nodulenet.evaluation.readers",
     "finding_values": "nodulenet.evaluation.readers",
@@ -79,6 +82,7 @@ _HOMES = {
 
 __all__ = [
     "ConsensusRule",
+    "DecisionCurve",
     "EvaluateConfig",
     "FrocReference",
     "FrocResult",
@@ -92,6 +96,7 @@ __all__ = [
     "calibration_measures",
     "compare_all",
     "compare_models",
+    "decision_curve",
     "evaluate_froc",
     "finding_scores",
     "finding_values",

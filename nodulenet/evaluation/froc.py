@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_matrix
 
@@ -63,6 +64,8 @@ class Matches:
         unlisted: Marks in other series than the listed ones; they are in no count.
         in_two: Marks that lie in more than one included nodule.
         missed: ``scan_id, x_lps_mm, y_lps_mm, z_lps_mm, diameter_mm`` of the nodules not hit.
+        false_marks: ``scan_id, x_lps_mm, y_lps_mm, z_lps_mm, probability`` of the false positives,
+            the highest first.
     """
 
     score: Floats
@@ -76,6 +79,7 @@ class Matches:
     unlisted: int
     in_two: int
     missed: pd.DataFrame
+    false_marks: pd.DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,8 @@ class FrocResult:
         points: ``threshold, fp_rate, sensitivity``: the curve itself, a point for each score from
             the highest on, after (0, 0) without a threshold.
         missed: The nodules missed.
+        false_marks: The marks that hit nothing, the highest score first; scan, position and
+            ``probability``.
         warnings: What was odd in the input and how it was taken.
     """
 
@@ -126,6 +132,7 @@ class FrocResult:
     curve: pd.DataFrame
     points: pd.DataFrame
     missed: pd.DataFrame
+    false_marks: pd.DataFrame
     warnings: tuple[str, ...] = field(default=())
 
     def to_dict(self, *, curve: bool = False) -> dict[str, Any]:
@@ -247,6 +254,7 @@ def evaluate_froc(
         curve=curve,
         points=curve_points(matches),
         missed=matches.missed,
+        false_marks=matches.false_marks,
         warnings=_warnings(matches, reference, hits, 0 if hits else _hits_if_ras(marks, reference)),
     )
 
@@ -281,6 +289,7 @@ def match_marks(
     scan: list[Ints] = []
     nodules = np.zeros(len(reference.series), dtype=np.intp)
     missed: list[Ints] = []
+    false_rows: list[Ints] = []
     ignored_excluded = ignored_duplicates = candidates = capped = in_two = 0
     listed = set(reference.series)
     for index, uid in enumerate(reference.series):
@@ -301,7 +310,8 @@ def match_marks(
         of_excluded = rows_of_excluded.get(uid, none)
         ignored = _inside(mark_xyz[left], out_xyz[of_excluded], out_mm[of_excluded]).any(axis=1)
         ignored_excluded += int(ignored.sum())
-        false = mark_score[left[~ignored]]
+        false_rows.append(left[~ignored])
+        false = mark_score[false_rows[-1]]
 
         nodules[index] = of_nodules.size
         missed.append(of_nodules[~found])
@@ -309,6 +319,8 @@ def match_marks(
         is_hit += [np.ones(best.size, dtype=np.bool_), np.zeros(false.size, dtype=np.bool_)]
         scan.append(np.full(best.size + false.size, index, dtype=np.intp))
     missed_rows = np.concatenate(missed) if missed else none
+    wrong = np.concatenate(false_rows) if false_rows else none
+    wrong = wrong[np.argsort(-mark_score[wrong], kind="stable")]
     return Matches(
         score=np.concatenate(score),
         is_hit=np.concatenate(is_hit),
@@ -320,15 +332,10 @@ def match_marks(
         capped=capped,
         unlisted=sum(rows.size for uid, rows in rows_of_marks.items() if uid not in listed),
         in_two=in_two,
-        missed=pd.DataFrame(
-            {
-                "scan_id": nodule_scan[missed_rows],
-                "x_lps_mm": nodule_xyz[missed_rows, 0],
-                "y_lps_mm": nodule_xyz[missed_rows, 1],
-                "z_lps_mm": nodule_xyz[missed_rows, 2],
-                "diameter_mm": nodule_mm[missed_rows],
-            }
+        missed=_listed(nodule_scan, nodule_xyz, missed_rows).assign(
+            diameter_mm=nodule_mm[missed_rows]
         ),
+        false_marks=_listed(mark_scan, mark_xyz, wrong).assign(probability=mark_score[wrong]),
     )
 
 
@@ -347,6 +354,17 @@ def curve_points(matches: Matches) -> pd.DataFrame:
             "threshold": np.concatenate([[np.nan], -thresholds]),
             "fp_rate": np.concatenate([[0.0], false / matches.nodules.size]),
             "sensitivity": np.concatenate([[0.0], hits / max(int(matches.nodules.sum()), 1)]),
+        }
+    )
+
+
+def _listed(scans: npt.NDArray[np.object_], xyz: Floats, rows: Ints) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "scan_id": scans[rows],
+            "x_lps_mm": xyz[rows, 0],
+            "y_lps_mm": xyz[rows, 1],
+            "z_lps_mm": xyz[rows, 2],
         }
     )
 

@@ -8,17 +8,20 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nodulenet.errors import UsageError
 from nodulenet.evaluation.arrays import Floats, check_labels, check_probabilities
 from nodulenet.evaluation.calibration import ReliabilityBin
+from nodulenet.plots.numbers import DECORATION
 from nodulenet.plots.style import (
     FONT_SIZE,
     INK,
     LINE_WIDTH,
     MUTED,
     SERIES,
+    SINGLE_COLUMN_IN,
     add_legend,
     axes_for,
     dress,
@@ -27,7 +30,6 @@ from nodulenet.plots.style import (
     series_style,
 )
 
-_WIDTH = 3.7
 _LEGEND_ROW = 0.19
 _Y_LABEL = "Observed share of positives"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -59,18 +61,20 @@ def calibration_figure(
     own = ax is None
     # The legend stands above the diagram, where it hides nothing, and needs room of its own.
     height = (4.5 if counts else 3.5) + _LEGEND_ROW * len(bins)
-    figure, ax = axes_for(ax, width=_WIDTH, height=height)
+    figure, ax = axes_for(ax, width=SINGLE_COLUMN_IN, height=height)
     _dress_diagram(ax)
     largest = _largest(bins.values())
     strip = _strip(ax, largest, of) if own and counts and bins else None
+    handles = []
     for index, (name, rows) in enumerate(bins.items()):
         text = literal((labels or {}).get(name, name))
-        _draw_series(ax, rows, index, largest=largest, label=text)
+        handles.append(_draw_series(ax, rows, index, largest=largest, label=text))
         if strip is not None:
             _draw_counts(strip, rows, index)
     name_axes(ax, "" if strip else _x_label(of), _Y_LABEL)
     if bins:
         ax.legend(
+            handles=handles,
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
             fontsize=FONT_SIZE,
@@ -121,11 +125,12 @@ def recalibration_figure(
     for index, (name, rows) in enumerate(panels):
         ax = figure.add_subplot(lines, columns, index + 1)
         dress(ax)
-        _dress_diagram(ax)
+        _dress_diagram(ax, f"ideal-in-{index}")
         if index:
             x, y = _points(before)
             ax.plot(x, y, color=MUTED, linewidth=0.9, alpha=0.8, gid=f"series-0-line-in-{index}")
-        _draw_series(ax, rows, index, largest=largest)
+        title = literal((titles or {}).get(name, name if index else "Before"))
+        _draw_series(ax, rows, index, largest=largest, label=title)
         strip = _strip(ax, largest, of)
         _draw_counts(strip, rows, index)
         # Named once a side: the panels are all alike.
@@ -133,8 +138,7 @@ def recalibration_figure(
             strip.set_xlabel("")
         if index % columns:
             strip.set_ylabel("")
-        title = (titles or {}).get(name, name if index else "Before")
-        name_axes(ax, "", "" if index % columns else _Y_LABEL, literal(title))
+        name_axes(ax, "", "" if index % columns else _Y_LABEL, title)
     return figure
 
 
@@ -158,19 +162,18 @@ def score_distribution_figure(
     """
     y = check_labels(labels)
     p = check_probabilities(probabilities, y.size)
-    figure, ax = axes_for(ax, width=3.7, height=2.1)
+    figure, ax = axes_for(ax, width=SINGLE_COLUMN_IN, height=2.1)
     edges = np.linspace(0, 1, 21)
-    for value, name, colour in (
-        (False, class_names[0], SERIES[0]),
-        (True, class_names[1], SERIES[1]),
-    ):
+    for value in (False, True):
+        name, colour, gid = class_names[value], SERIES[value], f"series-{int(value)}"
         own = p[y == value]
         if own.size == 0:
             continue
         heights, _ = np.histogram(own, edges)
         shares = heights / own.size
         text = literal(f"{name} (n = {own.size:,})")
-        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.28, linewidth=0)
+        area = f"{gid}{DECORATION}"
+        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.28, linewidth=0, gid=area)
         ax.stairs(
             shares,
             edges,
@@ -178,6 +181,7 @@ def score_distribution_figure(
             linewidth=LINE_WIDTH * 0.8,
             linestyle="dashed" if value else "solid",
             label=text,
+            gid=gid,
         )
     ax.set_xlim(0, 1)
     # Room above the tallest bar for the legend.
@@ -193,8 +197,9 @@ def _draw_series(
     index: int,
     *,
     largest: int,
-    label: str | None = None,
-) -> None:
+    label: str,
+) -> Line2D:
+    """Draws a series; returns its entry for a legend."""
     colour, dashes = series_style(index)
     filled = [b for b in rows if b.count]
     x, y = _points(rows)
@@ -212,18 +217,6 @@ def _draw_series(
         linestyle=dashes,
         gid=f"series-{index}-line",
     )
-    if label is not None:
-        # The legend's own, with a marker of one size: those drawn grow with the rows.
-        ax.plot(
-            [],
-            [],
-            color=colour,
-            linewidth=LINE_WIDTH * 0.75,
-            linestyle=dashes,
-            marker=marker,
-            markersize=4.5,
-            label=label,
-        )
     ax.scatter(
         x,
         y,
@@ -232,8 +225,14 @@ def _draw_series(
         marker=marker,
         linewidths=0,
         zorder=3,
+        label=label,
         gid=f"series-{index}-points",
     )
+    # The legend's own, with a marker of one size: those drawn grow with the rows.
+    entry = Line2D([], [], color=colour, linewidth=LINE_WIDTH * 0.75, marker=marker, label=label)
+    entry.set_linestyle(dashes)  # type: ignore[arg-type]
+    entry.set_markersize(4.5)
+    return entry
 
 
 def _draw_counts(ax: Axes, rows: Sequence[ReliabilityBin], index: int) -> None:
@@ -241,12 +240,13 @@ def _draw_counts(ax: Axes, rows: Sequence[ReliabilityBin], index: int) -> None:
     edges = [rows[0].low, *(b.high for b in rows)]
     counts = [b.count for b in rows]
     gid = f"series-{index}-counts"
-    ax.stairs(counts, edges, fill=True, color=colour, alpha=0.15, linewidth=0, gid=f"{gid}-area")
+    area = f"{gid}{DECORATION}"
+    ax.stairs(counts, edges, fill=True, color=colour, alpha=0.15, linewidth=0, gid=area)
     ax.stairs(counts, edges, color=colour, linestyle=dashes, linewidth=1.0, gid=gid)
 
 
-def _dress_diagram(ax: Axes) -> None:
-    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+def _dress_diagram(ax: Axes, gid: str = "ideal") -> None:
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), gid=gid)
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
     ax.set_aspect("equal")

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nodulenet.errors import UsageError
-from nodulenet.plots.style import FONT_SIZE, INK, MUTED, axes_for, literal, name_axes, series_style
+from nodulenet.plots.numbers import INTERVAL
+from nodulenet.plots.style import (
+    DOUBLE_COLUMN_IN,
+    FONT_SIZE,
+    INK,
+    MUTED,
+    SINGLE_COLUMN_IN,
+    axes_for,
+    literal,
+    name_axes,
+    series_style,
+)
 
 Row = tuple[str, float, float | None, float | None]
 
@@ -40,11 +51,14 @@ def interval_figure(
     Returns:
         The figure; artists of row i have the gid ``series-<i>-...``.
     """
-    figure, ax = axes_for(ax, width=4.0, height=0.75 + 0.32 * max(len(rows), 1))
+    longest = max((len(row[0]) for row in rows), default=0)
+    # A column, unless long names would leave the axis no room.
+    width = min(SINGLE_COLUMN_IN + 0.06 * max(0, longest - 20), DOUBLE_COLUMN_IN)
+    figure, ax = axes_for(ax, width=width, height=0.75 + 0.32 * max(len(rows), 1))
     for position, (name, value, low, high) in enumerate(rows):
         grey = name in muted
         colour = MUTED if grey else series_style(position)[0]
-        _estimate(ax, position, value, low, high, colour, grey, f"series-{position}")
+        _estimate(ax, position, value, low, high, colour, grey, f"series-{position}", label=name)
     if reference is not None:
         ax.axvline(reference, color=MUTED, linewidth=0.8, linestyle=_DOTTED, gid="reference")
     ax.set_yticks(range(len(rows)), [literal(row[0]) for row in rows], fontsize=FONT_SIZE)
@@ -109,7 +123,10 @@ def forest_figure(
         for group in column["groups"]:
             centre = at + step / 2
             ticks.append((centre, _group_name(column, group), False))
-            limits += _group_row(ax, group, names, with_size, centre, count)
+            called = f"{_title(column)} {_group_name(column, group)}"
+            limits += _group_row(
+                ax, group, [*names, size_name], with_size, centre, count, called=called
+            )
             _beside(ax, group, names, centre, single)
             at += step
             count += 1
@@ -144,11 +161,20 @@ def _estimate(
     square: bool,
     gid: str,
     *,
+    label: str,
     hollow: bool = False,
     size: float = 6,
 ) -> None:
+    label = literal(label)
     if low is not None and high is not None:
-        ax.plot([low, high], [y, y], color=colour, linewidth=0.3 * size, gid=f"{gid}-interval")
+        ax.plot(
+            [low, high],
+            [y, y],
+            color=colour,
+            linewidth=0.3 * size,
+            label=label,
+            gid=f"{gid}{INTERVAL}",
+        )
     ax.plot(
         value,
         y,
@@ -158,6 +184,7 @@ def _estimate(
         # Not transparent: the interval would run through it.
         markerfacecolor="white" if hollow else colour,
         markeredgewidth=1.2,
+        label=label,
         gid=f"{gid}-value",
     )
 
@@ -169,13 +196,19 @@ def _group_row(
     with_size: bool,
     centre: float,
     count: int,
+    *,
+    called: str,
 ) -> list[float]:
-    """Draws the estimates of a group; returns every number on the axis."""
+    """Draws the estimates of a group; returns every number on the axis.
+
+    The last of the names is that of the size, whether or not it is drawn.
+    """
     numbers: list[float] = []
-    in_a_row = len(names) + with_size
+    models = len(names) - 1
+    in_a_row = models + with_size
     nothing = True
     for index in range(in_a_row):
-        is_size = index == len(names)
+        is_size = index == models
         own = None if is_size else group["models"].get(names[index])
         if is_size:
             value, limits = group["size_auc"], group["size_auc_interval"]
@@ -195,6 +228,7 @@ def _group_row(
             MUTED if is_size else series_style(index)[0],
             is_size,
             f"series-{index}-group-{count}",
+            label=f"{names[index]}: {called}",
             hollow=group["small"],
             size=4,
         )
@@ -247,6 +281,7 @@ def _overall_lines(
                 linestyle=(0, (5, 3)),
                 alpha=0.7,
                 zorder=0.5,
+                label=literal(f"{name}: all"),
                 gid=f"series-{index}-overall",
             )
 

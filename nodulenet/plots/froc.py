@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nodulenet.evaluation.froc import FP_RATES
+from nodulenet.plots.roc import legend_text
 from nodulenet.plots.style import (
     LINE_WIDTH,
+    SINGLE_COLUMN_IN,
     add_legend,
     axes_for,
-    literal,
     name_axes,
     series_style,
 )
@@ -35,7 +36,7 @@ def froc_figure(
     Returns:
         The figure; artists of curve i have the gid ``series-<i>-...``.
     """
-    figure, ax = axes_for(ax, width=4.2, height=3.1)
+    figure, ax = axes_for(ax, width=SINGLE_COLUMN_IN, height=2.75)
     for index, (name, curve) in enumerate(curves.items()):
         colour, dashes = series_style(index)
         band = curve.dropna(subset=["low", "high"])
@@ -55,7 +56,7 @@ def froc_figure(
             color=colour,
             linestyle=dashes,
             linewidth=LINE_WIDTH,
-            label=literal((labels or {}).get(name, name)),
+            label=legend_text((labels or {}).get(name, name)),
             gid=f"series-{index}-curve",
         )
         counted = curve[curve["fp_rate"].isin(FP_RATES)]

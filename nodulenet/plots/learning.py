@@ -13,12 +13,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nodulenet.plots.style import (
+    DOUBLE_COLUMN_IN,
     FONT_SIZE,
     INK,
     LINE_WIDTH,
     MUTED,
     SERIES,
+    SINGLE_COLUMN_IN,
     axes_for,
+    literal,
     name_axes,
 )
 
@@ -39,7 +42,7 @@ def learning_curves_figure(
         The figure.
     """
     if axes is None:
-        figure = Figure(figsize=(7.0, 2.7), layout="constrained")
+        figure = Figure(figsize=(DOUBLE_COLUMN_IN, 2.7), layout="constrained")
         figure.patch.set_alpha(0.0)
         axes = list(figure.subplots(1, 2))
     loss_figure(histories, ax=axes[0])
@@ -48,7 +51,7 @@ def learning_curves_figure(
 
 def loss_figure(histories: Mapping[Any, pd.DataFrame], *, ax: Axes | None = None) -> Figure:
     """The left half of :func:`learning_curves_figure`."""
-    figure, ax = axes_for(ax, width=3.7, height=2.5)
+    figure, ax = axes_for(ax, width=SINGLE_COLUMN_IN, height=2.5)
     _draw(ax, histories, "loss", SERIES[1], TRAINING)
     _draw(ax, histories, "val_loss", SERIES[0], "solid")
     name_axes(ax, "Epoch", "Loss")
@@ -70,7 +73,7 @@ def validation_auc_figure(
     histories: Mapping[Any, pd.DataFrame], *, ax: Axes | None = None
 ) -> Figure:
     """The right half of :func:`learning_curves_figure`."""
-    figure, ax = axes_for(ax, width=3.7, height=2.5)
+    figure, ax = axes_for(ax, width=SINGLE_COLUMN_IN, height=2.5)
     shown = _draw(ax, histories, "val_auc", SERIES[0], "solid")
     name_axes(ax, "Epoch", "Inner validation AUC")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -95,18 +98,18 @@ def _draw(
     dashes: str | tuple[int, tuple[float, ...]],
 ) -> bool:
     """Draws a column of all folds; whether there was one."""
-    curves = [
-        pd.Series(
+    found = {
+        fold: pd.Series(
             history[column].to_numpy(dtype=np.float64), index=history["epoch"].to_numpy()
         ).dropna()
-        for history in histories.values()
+        for fold, history in histories.items()
         if column in history.columns
-    ]
-    curves = [curve for curve in curves if len(curve)]
+    }
+    curves = {fold: curve for fold, curve in found.items() if len(curve)}
     if not curves:
         return False
     several = len(curves) > 1
-    for curve in curves:
+    for fold, curve in curves.items():
         ax.plot(
             curve.index,
             curve.to_numpy(),
@@ -116,14 +119,16 @@ def _draw(
             linestyle=dashes,
             # A run of a single epoch would be invisible as a line.
             marker="." if len(curve) == 1 else None,
+            label=literal(f"{column}, fold {fold}"),
         )
     if several:
-        mean = pd.concat(curves, axis=1).mean(axis=1).sort_index()
+        mean = pd.concat(list(curves.values()), axis=1).mean(axis=1).sort_index()
         ax.plot(
             mean.index,
             mean.to_numpy(),
             color=colour,
             linewidth=LINE_WIDTH * 1.2,
             linestyle=dashes,
+            label=f"{column}, mean of folds",
         )
     return True

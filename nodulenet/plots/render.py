@@ -1,4 +1,4 @@
-"""Figures into SVG, PNG, PDF and pixels, the same bytes every time."""
+"""Figures into SVG, PNG, CSV, PDF and pixels, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from nodulenet.atomic import atomic_path
+from nodulenet.atomic import atomic_path, write_text
 from nodulenet.errors import UsageError
+from nodulenet.plots.numbers import COLUMNS, figure_numbers
 
 PNG_DPI = 200
+_ENDINGS = (".svg", ".png", ".csv")
 _SVG: dict[Any, Any] = {
     # Letters stay letters: readable by machines, searchable, small; with fixed identifiers.
     "svg.fonttype": "none",
@@ -37,18 +39,52 @@ def figure_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def save_figure(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Writes ``path`` with the endings .svg and .png (200 dpi), each whole or not at all.
+class SavedFigure(NamedTuple):
+    """The files of a figure; ``csv`` is None where it shows pictures alone."""
 
-    Both have a white background, for papers and slides.
+    svg: Path
+    png: Path
+    csv: Path | None
+
+
+def save_figure(figure: Figure, path: str | Path) -> SavedFigure:
+    """Writes ``path`` with the endings .svg, .png (200 dpi) and .csv, each whole or not at all.
+
+    Both pictures have a white background, for papers and slides. The CSV holds the numbers that
+    are drawn, to the last digit, as :func:`nodulenet.plots.figure_numbers` gives them; there is
+    none where a figure shows pictures alone.
+
+    Args:
+        figure: The figure.
+        path: Of the files, with one of these endings or none.
 
     Returns:
-        The two paths.
+        The three paths.
+
+    Raises:
+        UsageError: a CSV of this name is there that was not written with a figure; it would be
+            lost.
     """
-    svg, png = Path(path).with_suffix(".svg"), Path(path).with_suffix(".png")
+    target = Path(path)
+    # Not with_suffix, which would make "v2.1" the same as "v2.0".
+    name = target.stem if target.suffix.lower() in _ENDINGS else target.name
+    svg, png, csv = (target.with_name(name + ending) for ending in _ENDINGS)
+    header = ",".join(COLUMNS)
+    if csv.exists() and not _starts_with(csv, header):
+        raise UsageError(
+            f"{csv}: holds something else than the numbers of a figure, which would be written "
+            "there; give the figure another name"
+        )
+    numbers = figure_numbers(figure)
     with _settled(figure), atomic_path(svg) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, facecolor="white")
-    return svg, save_png(figure, png)
+    save_png(figure, png)
+    if numbers.empty:
+        # That of a figure which had this name before would tell of another one.
+        csv.unlink(missing_ok=True)
+        return SavedFigure(svg, png, None)
+    write_text(csv, numbers.to_csv(index=False, lineterminator="\n"))
+    return SavedFigure(svg, png, csv)
 
 
 def save_png(figure: Figure, path: str | Path) -> Path:
@@ -129,3 +165,8 @@ def _settled(figure: Figure) -> Iterator[None]:
         finally:
             figure.set_layout_engine(engine)
             figure.patch.set_alpha(alpha)
+
+
+def _starts_with(path: Path, header: str) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(header)) == header.encode()

@@ -19,6 +19,7 @@ from nodulenet.plots.style import (
     INK,
     LINE_WIDTH,
     MUTED,
+    SINGLE_COLUMN_IN,
     axes_for,
     literal,
     name_axes,
@@ -26,12 +27,12 @@ from nodulenet.plots.style import (
 )
 
 # Inches.
-WIDTH = 3.7
-HEIGHT = 3.65
+HEIGHT = 3.45
 LEGEND_ROW = 0.18
-_LEGEND_CHARACTERS = 42  # that fit beside the line of an entry
+_LEGEND_CHARACTERS = 38  # that fit beside the line of an entry
 # No screen and no printer shows a finer step; a curve of 500,000 candidates must not fill a file.
 _GRID = 1000
+_MARK = "-point-"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -59,6 +60,7 @@ def roc_figure(
     *,
     labels: Mapping[str, str] | None = None,
     points: Mapping[str, Marks] | None = None,
+    others: Sequence[OperatingMark] = (),
     muted: Collection[str] = (),
     ax: Axes | None = None,
 ) -> Figure:
@@ -69,24 +71,30 @@ def roc_figure(
         labels: Name -> text of the legend, e.g. with the AUC. Defaults to the names.
         points: Name -> the operating points of that curve, or (1 - specificity, sensitivity) of a
             single one. Thresholds that were chosen elsewhere need not lie on the curve.
+        others: Points of no curve, drawn black, e.g. what readers called positive. Defaults to
+            none.
         muted: Names of the curves drawn in grey, e.g. the size-only row.
         ax: Axes to draw on. Defaults to a new figure, with the legend above the diagram.
 
     Returns:
         The figure. What is drawn of curve i has the gids ``series-i-line`` and, for its kth
-        operating point, ``series-i-point-k``.
+        operating point, ``series-i-point-k``; the kth of ``others`` has ``other-point-k``.
 
     Raises:
         UsageError: points of a curve that is not there.
     """
     marks = _marks(points or {}, curves)
     texts = {
-        mark.text: legend_text(mark.text) for own in marks.values() for mark in own if mark.text
+        mark.text: legend_text(mark.text)
+        for own in (*marks.values(), others)
+        for mark in own
+        if mark.text
     }
+    of_curves = {mark.text for own in marks.values() for mark in own}
     names = {name: legend_text((labels or {}).get(name, name)) for name in curves}
     above = ax is None
     figure, ax = square_axes(ax, [*names.values(), *texts.values()])
-    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), gid="chance")
     colours = []
     for index, (name, curve) in enumerate(curves.items()):
         colour, dashes = series_style(index)
@@ -104,19 +112,9 @@ def roc_figure(
     # After all the lines, so that no line hides a point.
     for index, name in enumerate(curves):
         for number, mark in enumerate(marks.get(name, ())):
-            ax.plot(
-                mark.false_positive_rate,
-                mark.sensitivity,
-                marker=_marker(mark.text, texts),
-                markersize=5,
-                markeredgecolor="white",
-                markeredgewidth=0.7,
-                color=colours[index],
-                linestyle="none",
-                clip_on=False,
-                zorder=3,
-                gid=f"series-{index}-point-{number}",
-            )
+            _draw_mark(ax, mark, texts, colours[index], f"series-{index}-point-{number}", name)
+    for number, mark in enumerate(others):
+        _draw_mark(ax, mark, texts, INK, f"other-point-{number}")
     name_axes(ax, "1 - specificity", "Sensitivity")
     add_curve_legend(
         ax,
@@ -127,7 +125,7 @@ def roc_figure(
                 [],
                 marker=_marker(text, texts),
                 markersize=5,
-                color=MUTED,
+                color=MUTED if text in of_curves else INK,
                 linestyle="none",
                 label=shown,
             )
@@ -140,7 +138,7 @@ def roc_figure(
 def square_axes(ax: Axes | None, entries: Sequence[str]) -> tuple[Figure, Axes]:
     """Axes from 0 to 1 both ways; new ones with room above for the entries of a legend."""
     lines = sum(1 + entry.count("\n") for entry in entries)
-    figure, ax = axes_for(ax, width=WIDTH, height=HEIGHT + LEGEND_ROW * lines)
+    figure, ax = axes_for(ax, width=SINGLE_COLUMN_IN, height=HEIGHT + LEGEND_ROW * lines)
     ax.set_xlim(-0.01, 1.01)
     ax.set_ylim(-0.01, 1.01)
     ax.set_aspect("equal")
@@ -164,7 +162,9 @@ def add_curve_legend(ax: Axes, *, above: bool, more: Sequence[Line2D] = ()) -> N
             where the fewest data lie.
         more: Further entries. Defaults to none.
     """
-    handles = [*ax.get_legend_handles_labels()[0], *more]
+    # Marks are labelled for the table of the numbers; their entries are in ``more``.
+    drawn = [h for h in ax.get_legend_handles_labels()[0] if _MARK not in (h.get_gid() or "")]
+    handles = [*drawn, *more]
     if not handles:
         return
     ax.legend(
@@ -204,6 +204,25 @@ def _marks(
             x, y = coordinates
             marks[name].append(OperatingMark(x, y))
     return marks
+
+
+def _draw_mark(
+    ax: Axes, mark: OperatingMark, texts: Collection[str], colour: str, gid: str, of: str = ""
+) -> None:
+    ax.plot(
+        mark.false_positive_rate,
+        mark.sensitivity,
+        marker=_marker(mark.text, texts),
+        markersize=5,
+        markeredgecolor="white",
+        markeredgewidth=0.7,
+        color=colour,
+        linestyle="none",
+        clip_on=False,
+        zorder=3,
+        label=literal(", ".join(text for text in (of, mark.text) if text)),
+        gid=gid,
+    )
 
 
 def _marker(text: str, texts: Collection[str]) -> str:

@@ -22,6 +22,9 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (1, 1)),
 )
 FONT_SIZE = 8.0
+# Widths of journals' columns in inches (89 and 183 mm), so that 8 pt stay 8 pt in print.
+SINGLE_COLUMN_IN = 3.5
+DOUBLE_COLUMN_IN = 7.2
 LINE_WIDTH = 1.6
 
 

@@ -75,6 +75,7 @@ def test_files_hold_what_was_printed(runs: list[str], tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "comparison.csv",
         "comparison.json",
+        "difference.csv",
         "difference.png",
         "difference.svg",
     ]

@@ -80,7 +80,7 @@ def test_without_excluded_findings_it_says_so(tables: dict[str, str]) -> None:
 def test_files(tables: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     done = CliRunner().invoke(app, [*arguments(tables), "--out", str(out), "--json"])
-    names = ["froc.json", "froc.png", "froc.svg", "froc_curve.csv", "missed.csv"]
+    names = ["froc.csv", "froc.json", "froc.png", "froc.svg", "froc_curve.csv", "missed.csv"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert json.loads((out / "froc.json").read_text()) == json.loads(done.stdout)
     curve = pd.read_csv(out / "froc_curve.csv")

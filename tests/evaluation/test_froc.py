@@ -156,6 +156,9 @@ def test_interpolation_by_hand() -> None:
     assert between[2.0**-0.5] == pytest.approx((1 + (2.0**-0.5 - 0.5) / 0.5) / 4)
     assert between[2.0**0.5] == pytest.approx((2 + (2.0**0.5 - 1)) / 4)
     assert result.missed["x_lps_mm"].tolist() == [300.0]
+    false = result.false_marks
+    assert false["probability"].tolist() == [0.8, 0.7, 0.6, 0.6]
+    assert false[["scan_id", "x_lps_mm"]].values.tolist()[1] == ["t", 5.0]
 
 
 def test_the_upper_end_at_a_vertical_step() -> None:

@@ -200,12 +200,16 @@ def test_saved_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
     files = []
     for name in ("one", "two"):
         figure = roc_figure({"m": roc_curve(labels, p)})
-        svg, png = save_figure(figure, tmp_path / name / "roc.svg")
+        svg, png, csv = save_figure(figure, tmp_path / name / "roc.svg")
         ElementTree.parse(svg)
         assert png.read_bytes().startswith(b"\x89PNG")
-        files.append(svg.read_text())
+        files.append((svg.read_text(), csv and csv.read_text()))
     assert files[0] == files[1]
-    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["roc.png", "roc.svg"]
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == [
+        "roc.csv",
+        "roc.png",
+        "roc.svg",
+    ]
 
 
 def test_pyplot_is_never_loaded() -> None:
