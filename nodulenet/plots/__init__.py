@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         save_png,
     )
     from nodulenet.plots.roc import OperatingMark, roc_figure
+    from nodulenet.plots.slices import slice_at, slice_figure
 
 _HOMES = {
     "OperatingMark": "roc",
@@ -51,6 +52,8 @@ _HOMES = {
     "save_pdf": "render",
     "save_png": "render",
     "score_distribution_figure": "calibration",
+    "slice_at": "slices",
+    "slice_figure": "slices",
 }
 
 __all__ = [
@@ -73,6 +76,8 @@ __all__ = [
     "save_pdf",
     "save_png",
     "score_distribution_figure",
+    "slice_at",
+    "slice_figure",
 ]
 
 
