@@ -21,13 +21,15 @@
 
 # %% tags=["parameters"]
 out = "runs/notebooks/01_first_hour"  # everything that this notebook writes lies here
-scans = 16  # synthetic chest CTs to train and test on; 10 at least
+run = ""  # a finished run on phantom scans, to skip the training; "" to train here
+scans = 16  # synthetic chest CTs to train and test on; 12 at least
 epochs = 20  # passes through the training data
 seed = 0  # the same seed gives the same scans and the same folds
 
 # %%
 # %matplotlib inline
 # %config InlineBackend.figure_formats = ["retina"]
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -97,6 +99,7 @@ figure
 # %%
 from nodulenet.config.load import load_config
 from nodulenet.patches.prepare import prepare
+from nodulenet.patches.store import find_store
 
 config = load_config(
     "demo_quick",
@@ -110,7 +113,7 @@ config = load_config(
         "models=[{name: squeezenodule_v2, normalization: batch}]",
     ],
 )
-store = prepare(config).store
+store = find_store(run) if run else prepare(config).store
 found = store.index["label"].value_counts()
 print(f"{len(store)} patches: {found[1]} of nodules, {found[0]} of other candidates")
 
@@ -137,10 +140,11 @@ figure
 # other way round. So every prediction is about a patient that the model has never seen.
 
 # %%
-from nodulenet.workflow import run
+from nodulenet.workflow import run as run_all
 
-result = run(config)
-print(f"report: {result.report.path}")
+folder = Path(run) if run else run_all(config).run
+metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+print(f"report: {folder / 'report.html'}")
 
 # %% [markdown]
 # `report.html` is one file that opens in any browser, also offline: figures, intervals, mistakes,
@@ -152,18 +156,16 @@ print(f"report: {result.report.path}")
 # %%
 from nodulenet.evaluation.roc import roc_curve
 
-predictions = read_predictions(result.run / "predictions.csv")
+predictions = read_predictions(folder / "predictions.csv")
 outer = predictions[predictions["split"] == "outer"]
 curves, labels = {}, {}
 for model, rows in outer.groupby("model", sort=False):
     curves[model] = roc_curve(rows["label"], rows["probability"])
-    auc = result.report.metrics["models"][model]["pooled"]["auc"]
+    auc = metrics["models"][model]["pooled"]["auc"]
     limits = auc["patient_bootstrap"]
     labels[model] = f"{model}: AUC {auc['value']:.2f} ({limits['low']:.2f} to {limits['high']:.2f})"
 
-baselines = [
-    m for m, facts in result.report.metrics["models"].items() if facts["kind"] != "network"
-]
+baselines = [name for name, facts in metrics["models"].items() if facts["kind"] != "network"]
 figure = roc_figure(curves, labels=labels, muted=baselines)
 save_figure(figure, out / "roc")
 figure
@@ -195,7 +197,7 @@ nodule, other = new.nodules[0], next(c for c in new.candidates if c.label == 0)
 answers = classify(
     volume,
     [nodule.centre_mm, other.centre_mm],
-    result.run,
+    folder,
     finding_ids=["a nodule", f"a look-alike ({other.kind})"],
 )
 print(answers.meaning)

@@ -21,9 +21,9 @@
 
 # %% tags=["parameters"]
 out = "runs/notebooks/04_compare_models"  # figures and tables
-run = ""  # a run directory, e.g. "runs/lidc_2d"; "" = phantom data: runs/demo_quick
-model = ""  # the model in question; "" = the run's first network
-reference = ""  # the one that all are set against; "" = the run's second network
+run = ""  # a run directory, e.g. "runs/lidc_2d"; "" for phantom data, runs/demo_quick
+model = ""  # the model in question; "" for the run's first network
+reference = ""  # the one that all are set against; "" for the run's second network
 margin = 0.05  # a loss of AUC that would still be accepted: stated before the data are seen
 bootstraps = 2000  # resamples of the patients
 

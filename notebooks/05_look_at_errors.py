@@ -20,12 +20,12 @@
 
 # %% tags=["parameters"]
 out = "runs/notebooks/05_look_at_errors"  # figures and tables
-run = ""  # a run directory, e.g. "runs/lidc_2d"; "" = phantom data: runs/demo_quick
-model = ""  # whose errors; "" = the run's first network
+run = ""  # a run directory, e.g. "runs/lidc_2d"; "" for phantom data, runs/demo_quick
+model = ""  # whose errors; "" for the run's first network
 method = "occlusion"  # of the map; or "grad-cam"
-finding = ""  # which finding gets a map and its scan; "" = the worst error
+finding = ""  # which finding gets a map and its scan; "" for the worst error
 count = 12  # pictures of errors
-scan = ""  # the scan of that finding, where the run cannot tell; "" = look for it
+scan = ""  # the scan of that finding; "" where the run tells it
 
 # %%
 # %matplotlib inline

@@ -20,13 +20,14 @@
 
 # %% tags=["parameters"]
 out = "runs/notebooks/06_your_own_scans"  # figures, tables and the sheet
-scans = ""  # the export: a folder of DICOM, NIfTI, MetaImage; "" = phantom data, made here
-points = ""  # positions: CSV, 3D Slicer markups (.mrk.json, .fcsv), mask; "" = phantom data
-space = ""  # of a CSV: "lps", "ras" or "voxel"; "" = lps. Other files say it themselves
-patient = ""  # whose scan, as in the list below; "" = the first that has a chosen series
-series = ""  # SeriesInstanceUID; "" = the thinnest axial one with a soft kernel
-bundle = ""  # a run or a bundle that answers; "" = runs/demo_quick, trained on phantom data
-operating_point = ""  # by which a call is made, e.g. "sensitivity 0.95"; "" = the bundle's first
+scans = ""  # the export: a folder of DICOM, NIfTI, MetaImage; "" for phantom data, made here
+points = ""  # positions: CSV, 3D Slicer markups (.mrk.json, .fcsv), mask; "" for phantom data
+space = ""  # of a CSV: "lps", "ras" or "voxel"; "" for lps. Other files say it
+patient = ""  # whose scan, as in the list below; "" for the first that has a chosen series
+series = ""  # SeriesInstanceUID; "" for the thinnest axial one with a soft kernel
+bundle = ""  # a run or a bundle that answers; "" for phantom data: runs/demo_quick
+operating_point = ""  # by which a call is made, e.g. "sensitivity 0.95"; "" for the bundle's first
+most = 6  # how many patches are shown in three planes
 saliency = False  # whether the sheet shows what the answers rest on; takes seconds a finding
 
 # %%
@@ -121,10 +122,10 @@ findings.round(1).head(10)
 # %% [markdown]
 # **When something is wrong** it is said in one line, as on the command line. For example:
 #
-# - `... all 3 points lie outside the scan ...; taken as RAS they would lie inside`: the file is in
-#   another space than it was read in; give `space`.
-# - `... column 'scan_id' names no point of the scan ...`: the positions are of another scan.
-# - `... holds 3 series ...`: choose one by its UID.
+# - `points.csv: all 2 points lie outside the scan ...; with the signs of x and y turned 2 of 2 lie
+#   inside, so it is probably RAS: declare the space as ras`: give `space` above.
+# - `points.csv: column 'scan_id' names no point of the scan ...`: they are of another scan.
+# - `...: holds 3 CT series, expected one; choose ...`: give `series` above.
 #
 # The dangerous mistake is the one that gives no error: left and right exchanged lies inside the
 # scan as well. Hence the next look.
@@ -142,7 +143,7 @@ save_figure(figure, out / "scan")
 figure
 
 # %%
-for number, name in enumerate(names[:6]):
+for number, name in enumerate(names[:most]):
     patch = extract_patch(volume, places[number], size=(50, 50, 50), spacing_mm=(1, 1, 1))
     where = ", ".join(f"{value:.1f}" for value in places[number])
     figure = planes_figure(patch, (1, 1, 1), title=f"{name} at ({where}) mm LPS")
@@ -178,7 +179,7 @@ for failure in answers.failures:
 columns = ["finding_id", "probability", "fold_low", "fold_high", "call", "conformal", "warnings"]
 table = answers.table[[name for name in columns if name in answers.table.columns]]
 with pd.option_context("display.max_colwidth", 200):
-    display(table.round(2))
+    display(table.round(3))
 
 # %% [markdown]
 # `fold_low` and `fold_high` are the range over the models of the folds. `call` depends on the

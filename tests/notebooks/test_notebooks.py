@@ -18,11 +18,17 @@ NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 # What makes them small; `out` is set for all, and `run` or `bundle` for those that look at a run.
 SMALL: dict[str, dict[str, Any]] = {
-    "01_first_hour": {"scans": 10, "epochs": 1},
+    "01_first_hour": {"scans": 2},
     "04_compare_models": {"bootstraps": 200},
     "05_look_at_errors": {"count": 4, "method": "grad-cam"},
+    "06_your_own_scans": {"most": 1},
 }
-OF_A_RUN = {"04_compare_models": "run", "05_look_at_errors": "run", "06_your_own_scans": "bundle"}
+OF_A_RUN = {
+    "01_first_hour": "run",
+    "04_compare_models": "run",
+    "05_look_at_errors": "run",
+    "06_your_own_scans": "bundle",
+}
 
 
 def module(name: str) -> ModuleType:
@@ -53,6 +59,14 @@ def test_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "figures").rglob("*.svg"))) > 0
 
 
+@pytest.mark.long
+def test_the_first_hour_trains(tmp_path: Path) -> None:
+    given = {"out": "figures", "scans": 12, "epochs": 1}
+    made = execute.execute(FOLDER / "01_first_hour.ipynb", tmp_path / "b", given, cwd=tmp_path)
+    assert pictures(made) > 0
+    assert (tmp_path / "figures" / "run" / "report.html").is_file()
+
+
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_a_notebook_runs_on_a_run(name: str, small_run: Run, tmp_path: Path) -> None:
     given = {"out": "figures", OF_A_RUN[name]: str(small_run.path), **SMALL.get(name, {})}
@@ -77,6 +91,8 @@ def test_what_git_holds_is_what_the_sources_give() -> None:
         assert cells[0].cell_type == "markdown"
         assert cells[0].source.startswith("# ")
         assert code[0].metadata.get("tags") == ["parameters"]
+        # Papermill reads no name and no help from a line with two of them.
+        assert all(line.count("=") == 1 for line in code[0].source.splitlines())
         for line in ast.parse(code[0].source).body:
             assert isinstance(line, ast.Assign)
             ast.literal_eval(line.value)  # plain values: papermill can replace them
@@ -95,11 +111,11 @@ def test_what_git_holds_is_what_the_sources_give() -> None:
 @pytest.mark.parametrize(
     ("last_cell", "said"),
     [
-        ("import math\nmath.sqrt(-1)", r"planted\.ipynb, cell \[2\]: ValueError: .*"),
+        ("import math\nmath.sqrt(-1)", r"planted\.ipynb, cell \[3\]: ValueError: .*"),
         (
             "import warnings\nfrom nodulenet.errors import NoduleNetWarning\n"
             "warnings.warn('planted', NoduleNetWarning)",
-            r"planted\.ipynb, cell \[2\]: NoduleNetWarning: planted",
+            r"planted\.ipynb, cell \[3\]: NoduleNetWarning: planted",
         ),
     ],
     ids=["exception", "warning"],
