@@ -47,7 +47,9 @@ class SliceBrowser:
         widgets = _ipywidgets()
         self._volume = volume.for_many_windows()
         self._points, self._names = points_lps_mm, list(names)
-        windows = {_window_words(name): name for name in ("lung", "mediastinum", "bone")}
+        windows: dict[str, Window] = {
+            _window_words(name): name for name in ("lung", "mediastinum", "bone")
+        }
         if window not in windows.values():
             windows = {_window_words(window): window, **windows}
         self.plane = widgets.Dropdown(options=PLANES, value=plane, description="plane")

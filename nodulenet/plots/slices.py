@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.patheffects import withStroke
 
 from nodulenet.ct import CTVolume
@@ -226,7 +226,9 @@ def slice_figure(
         )
     add_scale_bar(ax, width_mm)
     for bar in ax.patches:
-        bar.set(height=0.4 * bar.get_height())  # a whole scan needs no bar as thick as a patch's
+        if isinstance(bar, Rectangle):
+            # A whole scan needs no bar as thick as that of a patch.
+            bar.set_height(0.4 * bar.get_height())
     _mark_points(ax, volume, shown, points, texts)
     ax.set_title(literal(slice_words(shown)), fontsize=FONT_SIZE + 1, color=INK, loc="left")
     return figure
@@ -342,8 +344,7 @@ def named_points(
     Raises:
         UsageError: points of another shape, or another number of names.
     """
-    given = [] if points_lps_mm is None else points_lps_mm
-    points = np.asarray(given, dtype=np.float64)
+    points = np.asarray(() if points_lps_mm is None else points_lps_mm, dtype=np.float64)
     points = points.reshape(-1, 3) if points.size in (0, 3) else points
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise UsageError(

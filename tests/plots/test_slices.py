@@ -111,7 +111,7 @@ def test_the_ring_is_round_the_nodule_of_a_phantom() -> None:
         (picture,) = figure.findobj(lambda artist: artist.get_gid() == "slice")
         (ring,) = figure.findobj(lambda artist: artist.get_gid() == "point-0")
         across, down = (round(value) for value in ring.center)
-        near = picture.get_array()[down - 1 : down + 2, across - 1 : across + 2]
+        near = np.asarray(picture.get_array())[down - 1 : down + 2, across - 1 : across + 2]
         # Brighter than the lung at -850, where the mark would lie if an axis were mixed up.
         assert np.median(near) > -400
         # Ticks are LPS: that of the ring is the nodule's own coordinate, to a pixel.
