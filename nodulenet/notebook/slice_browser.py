@@ -63,7 +63,9 @@ class SliceBrowser:
         if len(self._points):
             places = [(name, i) for i, name in enumerate(self._names)]
             self.point = widgets.Dropdown(options=places, value=0, description="go to")
-        self.picture = widgets.Image(format="png")
+        # In its own size: stretched over the page it would be blurred.
+        own_size = widgets.Layout(align_self="flex-start", max_width="100%")
+        self.picture = widgets.Image(format="png", layout=own_size)
         self._drawn: tuple[Any, ...] = ()
         self._to_plane()
         self.plane.observe(lambda _: self._to_plane(), "value")
