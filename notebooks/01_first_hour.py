@@ -179,8 +179,8 @@ figure
 # that baseline. Such a baseline stands beside every result, so that nobody takes for skill what
 # needs none.
 #
-# **What it does not mean**: nothing about real lungs. These are synthetic scans, few of them, and
-# a wide interval says so.
+# **What it does not mean**: nothing about real lungs. These are synthetic scans, and few of them:
+# the interval says how much other patients of the same kind might change, no more.
 
 # %% [markdown]
 # ## 5. Ask it about a new scan
@@ -215,7 +215,7 @@ figure
 # %% [markdown]
 # `fold_low` and `fold_high` are the answers of the single fold models: their spread is how much
 # the training data matter, not a confidence interval. `call` is what the default operating point
-# makes of the probability.
+# makes of the probability; its threshold was chosen on inner rows and need not be 0.5.
 #
 # **Next**: your own table of predictions in `02_evaluate_any_model`, two models side by side in
 # `04_compare_models`, a model's mistakes in `05_look_at_errors`, your own scans in
