@@ -2,6 +2,7 @@
 #   make demo    phantom scans -> patches -> k-fold training -> report, about 5 minutes
 #   make test    the tests
 #   make test-all    those, too, that take long: every model on every backend
+#   make notebooks    executes the notebooks into build/notebooks, some minutes
 #   make check   format, lint, types, import layers, dead code, links, licences
 #   make docs    the documentation site, into build/site, with the executed notebooks
 #   make package wheel and sdist, installed in a fresh environment outside, and tried there
@@ -25,7 +26,7 @@ endef
 # TensorFlow's start-up lines say nothing to a user.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-all check docs format package lock clean
+.PHONY: demo test test-all notebooks check docs format package lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m pipelines.luna16 --config configs/demo.yaml
@@ -35,6 +36,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup -m ""
+
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/execute.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

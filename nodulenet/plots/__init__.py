@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         save_png,
     )
     from nodulenet.plots.roc import OperatingMark, roc_figure
+    from nodulenet.plots.slices import slice_at, slice_figure
     from nodulenet.plots.style import DOUBLE_COLUMN_IN, SINGLE_COLUMN_IN
 
 _HOMES = {
@@ -67,6 +68,8 @@ _HOMES = {
     "save_pdf": "render",
     "save_png": "render",
     "score_distribution_figure": "calibration",
+    "slice_at": "slices",
+    "slice_figure": "slices",
 }
 
 __all__ = [
@@ -96,6 +99,8 @@ __all__ = [
     "save_pdf",
     "save_png",
     "score_distribution_figure",
+    "slice_at",
+    "slice_figure",
 ]
 
 

@@ -18,7 +18,13 @@ _CAPTION = ("label", "probability", "finding_id", "fold", "model", "diameter_mm"
 
 
 def run_gallery(
-    folder: Path, model: str, predictions: pd.DataFrame, store: PatchStore
+    folder: Path,
+    model: str,
+    predictions: pd.DataFrame,
+    store: PatchStore,
+    *,
+    mistakes: int = 8,
+    successes: int = 4,
 ) -> list[GalleryItem]:
     """Mistakes and successes of a model, with the saliency maps that the run holds.
 
@@ -27,6 +33,8 @@ def run_gallery(
         model: Name of the model; without predictions of it there is no gallery.
         predictions: Validated predictions.
         store: The patches, in HU.
+        mistakes, successes: How many, as of :func:`nodulenet.report.gallery.select_gallery`.
+            Default to 8 and 4.
 
     Raises:
         RunError: a saliency map of another shape than its patch.
@@ -36,11 +44,12 @@ def run_gallery(
     shown = [c for c in _CAPTION if c != "fold" or predictions["fold"].nunique() > 1]
     position = {f: i for i, f in enumerate(store.index["finding_id"])}
     items = []
-    for _, row in select_gallery(predictions, model).iterrows():
+    chosen = select_gallery(predictions, model, mistakes=mistakes, successes=successes)
+    for _, row in chosen.iterrows():
         finding = row["finding_id"]
         if finding not in position:
             continue
-        patch = _without_margin(store, position[finding])
+        patch = patch_without_margin(store, position[finding])
         saliency = read_saliency(folder, model, finding, patch.shape)
         items.append(
             patch_item(
@@ -106,7 +115,13 @@ def _up(plane: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None
     return None if plane is None else plane[::-1]
 
 
-def _without_margin(store: PatchStore, position: int) -> npt.NDArray[np.int16]:
+def patch_without_margin(store: PatchStore, position: int) -> npt.NDArray[np.int16]:
+    """A patch of a store as a model sees its middle: (z, y, x), (y, x), or (3, y, x), int16.
+
+    Args:
+        store: The patches.
+        position: Row of ``store.index``.
+    """
     patch: npt.NDArray[np.int16] = store.patches([position])[0]
     m = store.spec.margin_voxels
     inner = tuple(slice(m, n - m) for n in patch.shape)
