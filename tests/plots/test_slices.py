@@ -73,7 +73,8 @@ def test_every_orientation_is_turned_the_same_way(
 @settings(max_examples=25)
 @given(
     place=st.tuples(*[st.floats(0.0, 1.0)] * 3),
-    turn=st.floats(-0.6, 0.6),
+    # SimpleITK cannot invert a matrix with subnormal numbers.
+    turn=st.floats(-0.6, 0.6).map(lambda angle: round(angle, 6)),
     plane=st.sampled_from(PLANES),
 )
 def test_a_mark_lies_where_simpleitk_says(
