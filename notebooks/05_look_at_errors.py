@@ -87,7 +87,7 @@ errors.set_index("finding_id").round(3).head(6)
 # %%
 items = run_gallery(folder, model, predictions, store, mistakes=count, successes=0)
 figure = gallery_figure(items, (negative, positive))
-save_figure(figure, out / "errors")
+save_figure(figure, out / "worst_errors")
 figure
 
 # %% [markdown]

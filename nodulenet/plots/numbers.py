@@ -54,14 +54,14 @@ def figure_numbers(figure: Figure) -> pd.DataFrame:
 
         - ``panel``: number of the axes, from 1; ``title``, ``x_label``, ``y_label``: of the axes;
         - ``series``: the label of the curve (that of the legend), else the label of what belongs
-          to the same series (:mod:`nodulenet.plots` gives its artists the gids ``series-<i>-...``),
-          else the gid, else nothing;
+            to the same series (:mod:`nodulenet.plots` gives its artists the gids ``series-<i>-...``),
+            else the gid, else nothing;
         - ``kind``: ``line`` (its drawstyle, e.g. ``steps-pre``, where it has one), ``points``,
-          ``interval``, ``band``, ``step``, ``bar``, ``reference`` (a line across the panel) or
-          ``zone``;
+            ``interval``, ``band``, ``step``, ``bar``, ``reference`` (a line across the panel) or
+            ``zone``;
         - ``category``: the text at the tick, where an axis has words at its ticks;
         - ``x``, ``y``, ``x_low``, ``x_high``, ``y_low``, ``y_high``: float64 in the units of the
-          axes, NaN where a kind has none.
+            axes, NaN where a kind has none.
 
     Example:
         >>> figure = Figure()
