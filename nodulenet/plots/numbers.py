@@ -54,7 +54,7 @@ def figure_numbers(figure: Figure) -> pd.DataFrame:
 
         - ``panel``: number of the axes, from 1; ``title``, ``x_label``, ``y_label``: of the axes;
         - ``series``: the label of the curve (that of the legend), else the label of what belongs
-            to the same series (:mod:`nodulenet.plots` gives its artists the gids ``series-<i>-...``),
+            to the same series (:mod:`nodulenet.plots` gives artists the gids ``series-<i>-...``),
             else the gid, else nothing;
         - ``kind``: ``line`` (its drawstyle, e.g. ``steps-pre``, where it has one), ``points``,
             ``interval``, ``band``, ``step``, ``bar``, ``reference`` (a line across the panel) or
