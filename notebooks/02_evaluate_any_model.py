@@ -26,22 +26,22 @@
 # path and the names of your columns into the next cell and run all. Research use only.
 
 # %% tags=["parameters"]
-predictions = ""  # path of your CSV; "" = not given: a made-up table is used
+predictions = ""  # path of your CSV; "" for a made-up table
 columns = {  # our name -> the name in your table; leave out what you do not have
     "label": "cancer",  # 0 or 1
     "probability": "score",  # 0 to 1, of label 1
     "patient_id": "subject",  # findings of one patient are kept together
     "finding_id": "lesion",
     "model": "system",  # several models below each other
-    "split": "part",  # "outer" = evaluated, "inner" = thresholds may be chosen on it
+    "split": "part",  # "outer": evaluated, "inner": thresholds may be chosen on it
     "diameter_mm": "size_mm",
 }
 positive_called = "cancer"  # what label 1 is
-readers = ["reader_1", "reader_2", "reader_3"]  # columns with ratings; [] = none
+readers = ["reader_1", "reader_2", "reader_3"]  # columns with ratings; [] for none
 reader_positive_from = 4  # a reader's rating that counts as "positive"
 sensitivity_wanted = 0.9  # the operating point, chosen on inner rows ...
 threshold_stated = 0.5  # ... or, where there are none, this threshold
-prevalence = 0.0  # of the population you have in mind; 0 = as in the table
+prevalence = 0.0  # of the population you have in mind; 0: as in the table
 highest_threshold = 0.6  # of the decision curve: beyond it nobody would wait
 resamples = 2000  # of whole patients
 seed = 0

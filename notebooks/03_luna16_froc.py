@@ -26,11 +26,11 @@
 # Research use only.
 
 # %% tags=["parameters"]
-submission = ""  # path of your CSV of marks; "" = not given: phantom scans are used
+submission = ""  # path of your CSV of marks; "" for phantom scans
 annotations = ""  # annotations.csv: the nodules to be found
-annotations_excluded = ""  # annotations_excluded.csv: marks on these are ignored; "" = none
+annotations_excluded = ""  # annotations_excluded.csv: marks on these are ignored; "" for none
 seriesuids = ""  # seriesuids.csv: the scans that count, one a line
-scans = ""  # folder with the scans (SERIESUID.mhd, also in subfolders); "" = no pictures
+scans = ""  # folder with the scans (SERIESUID.mhd, also in subfolders); "" for no pictures
 resamples = 1000  # of whole scans
 most_shown = 6  # pictures of each kind
 side_mm = 40.0  # of a picture

@@ -176,10 +176,12 @@ for text in answers.warnings:
     print(f"note: {text}")
 for failure in answers.failures:
     print(f"not answered: {failure['what']}: {failure['error']}")
-columns = ["finding_id", "probability", "fold_low", "fold_high", "call", "conformal", "warnings"]
-table = answers.table[[name for name in columns if name in answers.table.columns]]
-with pd.option_context("display.max_colwidth", 200):
-    display(table.round(3))
+columns = ["probability", "fold_low", "fold_high", "call", "conformal"]
+table = answers.table.set_index("finding_id")
+for name, text in table["warnings"].items():
+    for doubt in filter(None, text.split("; ")):
+        print(f"{name}: {doubt}")
+table[[name for name in columns if name in table.columns]].round(3)
 
 # %% [markdown]
 # `fold_low` and `fold_high` are the range over the models of the folds. `call` depends on the

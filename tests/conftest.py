@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -43,8 +45,13 @@ def _watch_connections(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _is_here(host: Any) -> bool:
     name = host.decode() if isinstance(host, bytes) else host
-    own = ("", "localhost", "::1", "0.0.0.0", socket.gethostname())
-    return name is None or name in own or name.startswith("127.")
+    return name is None or name in _own_names() or name.startswith("127.")
+
+
+@functools.cache
+def _own_names() -> frozenset[str]:
+    addresses = {entry.address for card in psutil.net_if_addrs().values() for entry in card}
+    return frozenset({"", "localhost", "::1", "0.0.0.0", socket.gethostname(), *addresses})
 
 
 sys.addaudithook(_watch_connections)

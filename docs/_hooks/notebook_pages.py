@@ -30,7 +30,7 @@ NOT_EXECUTED = (
 _PANDAS_STYLE = re.compile(r"<style scoped>.*?</style>\s*", re.DOTALL)
 _PANDAS_TABLE = re.compile(r'<table border="1" class="dataframe">')
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_PICTURE = re.compile(r"!\[(?:png|svg|jpeg|jpg)\]\(")
+_PICTURE = re.compile(r"!\[(?:png|svg|jpeg|jpg)\](\([^)\n]+\))")
 _HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
 
 
@@ -93,22 +93,43 @@ def page_of(path: Path) -> NotebookPage:
         name=path.stem,
         title=title,
         executed=executed,
-        text=_readable(body, heading.end() if heading else 0, "" if executed else NOT_EXECUTED),
+        text=_readable(
+            body,
+            heading.end() if heading else 0,
+            "" if executed else NOT_EXECUTED,
+            _widths(notebook),
+        ),
         pictures={name: bytes(data) for name, data in resources.get("outputs", {}).items()},
     )
 
 
-def _readable(body: str, after_heading: int, note: str) -> str:
+def _widths(notebook: Any) -> list[int | None]:
+    """Of its pictures, in the order of the page: pixels of a page where the notebook names them.
+
+    Pictures for screens with small pixels have twice as many as they are wide.
+    """
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [
+        output.get("metadata", {}).get(kind, {}).get("width")
+        for output in outputs
+        for kind in ("image/svg+xml", "image/png", "image/jpeg")
+        if kind in output.get("data", {})
+    ]
+
+
+def _readable(body: str, after_heading: int, note: str, widths: list[int | None]) -> str:
     body = f"{body[:after_heading]}\n\n{note}{body[after_heading:].lstrip()}"
     # The site has its own look of tables, which these would not get.
     body = _PANDAS_TABLE.sub("<table>", _PANDAS_STYLE.sub("", body))
     body = _ANSI.sub("", body)
     count = 0
 
-    def numbered(_: re.Match[str]) -> str:
+    def numbered(found: re.Match[str]) -> str:
         nonlocal count
+        width = widths[count] if count < len(widths) else None
         count += 1
-        return f"![Figure {count} of this notebook]("
+        size = "" if width is None else f'{{ width="{width}" }}'
+        return f"![Figure {count} of this notebook]{found[1]}{size}"
 
     # Notebooks lie beside docs/ in the repository and in a folder of it on the site.
     return _PICTURE.sub(numbered, body).replace("](../docs/", "](../")
