@@ -72,18 +72,22 @@ from nodulenet.evaluation import read_predictions
 table = read_predictions(source, source_name=called, columns=columns)
 for note in table.attrs["notes"]:
     print("note:", note)
+for name in [name for name in readers if name not in table.columns]:
+    print(f"note: there is no column {name!r} (parameter readers); it is left out")
 table.head(4)
 
 # %% [markdown]
-# A wrong name is told in one line, the same as on the command line, with the names that were found:
+# A wrong name is told in one line, the same as on the command line, with the names that were found.
+# On the made-up table, a mistake on purpose:
 
 # %%
 from nodulenet.errors import NoduleNetError
 
-try:
-    read_predictions(source, source_name=called, columns=columns | {"probability": "scroe"})
-except NoduleNetError as error:
-    print("error:", error)
+if not predictions:
+    try:
+        read_predictions(source, source_name=called, columns=columns | {"probability": "scroe"})
+    except NoduleNetError as error:
+        print("error:", error)
 
 # %% [markdown]
 # ## All numbers at once

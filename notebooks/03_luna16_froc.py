@@ -40,6 +40,10 @@ out = "runs/notebooks/03_luna16_froc"
 # %%
 from pathlib import Path
 
+from nodulenet.errors import UsageError
+
+if submission and not (annotations and seriesuids):
+    raise UsageError("parameters: submission also needs annotations and seriesuids; give both")
 print(
     f"Your own data: {Path(submission).name}."
     if submission

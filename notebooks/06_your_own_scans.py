@@ -40,12 +40,18 @@ from IPython.display import HTML, display
 
 from nodulenet.config.load import load_config
 from nodulenet.ct import extract_patch, open_ct
+from nodulenet.errors import UsageError
 from nodulenet.phantom import generate_phantom
 from nodulenet.plots import planes_figure, save_figure, slice_at, slice_figure
 from nodulenet.workflow import run as run_all
 
 out = Path(out)
 real = bool(scans)
+if real and not (points and bundle):
+    raise UsageError(
+        "parameters: scans also needs points and a bundle trained on real scans; give both "
+        "(runs/demo_quick as bundle only to try: it knows phantoms)"
+    )
 print(f"Data: {scans if real else 'two phantom scans written as DICOM, no real patient'}.")
 
 # %%
@@ -88,8 +94,6 @@ with pd.option_context("display.max_colwidth", 120):
     display(shown.astype({"slices": "Int64"}).round(2))
 
 # %%
-from nodulenet.errors import UsageError
-
 here = table[(table["chosen"] == "yes") & (table["patient_id"].eq(patient) | (patient == ""))]
 if here.empty:
     raise UsageError(f"patient {patient!r}: no series is chosen; take one with `series`, see above")

@@ -27,8 +27,11 @@ def doctor(
 
     Reads nothing of any patient and sends nothing. Exit code 4 if something is to be mended.
     """
+    from nodulenet.cli.terminal import say
     from nodulenet.doctor.examination import examine
 
+    if small_run:
+        say("looking; the small run at the end takes about half a minute (--no-run leaves it out)")
     checks = []
     for check in examine(Path.cwd(), small_run=small_run):
         checks.append(check)
@@ -38,7 +41,9 @@ def doctor(
     if as_json:
         typer.echo(json.dumps([check.as_dict() for check in checks], indent=2))
     else:
-        typer.echo(_summary(to_mend))
+        typer.echo(
+            _summary(to_mend, whole=any(c.what == "backend" and c.state == "ok" for c in checks))
+        )
     if to_mend:
         raise typer.Exit(4)
 
@@ -50,9 +55,11 @@ def _tell(check: Check) -> None:
         typer.echo(f"      -> {check.remedy}")
 
 
-def _summary(to_mend: int) -> str:
+def _summary(to_mend: int, *, whole: bool) -> str:
     from nodulenet.amounts import count_text
 
     if to_mend:
         return f"{count_text(to_mend, 'thing')} to mend"
+    if not whole:
+        return "evaluation works; scans, training and answers need the whole of NoduleNet"
     return "everything that is needed works"

@@ -113,7 +113,7 @@ def _system() -> dict[str, dict[str, str]]:
         "nodulenet": {
             "version": __version__,
             "use": "research only",
-            "key of pseudonyms": f"{key}{'' if key.is_file() else ' (not made yet)'}",
+            "key of pseudonyms": _without_home(key) + ("" if key.is_file() else " (not made yet)"),
         },
         "versions": versions(),
         "backends": backends,
@@ -142,3 +142,8 @@ def _models() -> dict[str, dict[str, str]]:
     from nodulenet.models.registry import describe_models
 
     return {"models": describe_models()}
+
+
+def _without_home(path: Path) -> str:
+    """With the home folder, which names the user, as ``~``: what is printed here gets pasted."""
+    return str(path).replace(str(Path.home()), "~", 1)

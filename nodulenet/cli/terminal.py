@@ -43,8 +43,8 @@ def run_app(app: typer.Typer) -> None:
         if package in ("", "nodulenet", "pipelines"):
             raise
         complain(
-            f"{package}: is not installed here, and this verb needs it; pip install nodulenet "
-            f"brings everything (evaluate, compare and froc work on tables without it)"
+            f"{package}: is not installed here, and this needs it; install the whole of NoduleNet "
+            f"(README, Install); evaluate, compare and froc of CSV tables work without it"
         )
         sys.exit(UsageError.exit_code)
     except BrokenPipeError:

@@ -101,7 +101,7 @@ def key_check() -> Check:
     parent = file.parent
     while not parent.exists():
         parent = parent.parent
-    if os.access(parent, os.W_OK):
+    if parent.is_dir() and os.access(parent, os.W_OK):
         return Check("key of pseudonyms", "ok", "not made yet; the first patient makes it")
     remedy = f"set {KEY_VARIABLE} to a file in a folder of yours (docs/privacy.md)"
     return Check("key of pseudonyms", "fix", "cannot be made where it belongs", remedy)

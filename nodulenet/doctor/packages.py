@@ -57,7 +57,7 @@ def _evaluation_only(problems: list[tuple[Requirement, str]]) -> Check:
         "packages",
         "note",
         f"not here: {missing}; evaluate, compare and froc work on tables without them",
-        "pip install nodulenet brings the rest",
+        "for scans, training and answers install the whole of NoduleNet (README, Install)",
     )
 
 
@@ -72,7 +72,7 @@ def _extras(parsed: list[Requirement]) -> list[Check]:
     if whole:
         checks.append(Check("extras", "ok", f"complete: {', '.join(whole)}"))
     if lacking:
-        remedy = f'where wanted: pip install "nodulenet[{",".join(lacking)}]"'
+        remedy = f'where wanted, in the clone: pip install ".[{",".join(lacking)}]"'
         checks.append(Check("extras", "note", f"not complete: {', '.join(lacking)}", remedy))
     return checks
 

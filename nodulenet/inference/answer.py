@@ -104,6 +104,15 @@ def _trained_on(table: pd.DataFrame, bundle: Bundle) -> tuple[str, ...]:
 
 
 def _warnings(model: BundledModel, bundle: Bundle, how: Chosen) -> tuple[str, ...]:
+    synthetic = (
+        (f"{bundle.name} was trained on synthetic scans: its answers say nothing about patients",)
+        if bundle.training.get("phantom")
+        else ()
+    )
+    return (*synthetic, *_doubts_of_model(model, bundle, how))
+
+
+def _doubts_of_model(model: BundledModel, bundle: Bundle, how: Chosen) -> tuple[str, ...]:
     if model.calibration is None:
         return (
             f"{model.key} of {bundle.name} is not calibrated: its out-of-fold predictions do not "

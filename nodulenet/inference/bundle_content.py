@@ -15,6 +15,7 @@ from nodulenet.atomic import write_json
 from nodulenet.config.meaning import MEANINGS
 from nodulenet.config.schema import (
     Config,
+    Luna16Source,
     MedMnistSource,
     OperatingPointConfig,
     PatchArchiveSource,
@@ -110,6 +111,7 @@ def write_bundle(run: Run, predictions: pd.DataFrame, values: Values) -> Path:
             "envelope": _envelope(run),
             "training": {
                 "source": source.kind,
+                "phantom": isinstance(source, Luna16Source) and source.phantom is not None,
                 **_archive_facts(source),
                 "findings": len(outer),
                 "positives": int(outer["label"].sum()),

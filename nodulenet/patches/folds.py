@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nodulenet.amounts import count_text
 from nodulenet.atomic import atomic_path
 from nodulenet.config.schema import FoldsConfig
 from nodulenet.errors import FoldsError
@@ -445,8 +446,9 @@ def _grouped(
         holders = len(set(patients[labels == label]))
         if holders < count:
             raise FoldsError(
-                f"{holders} patients have a finding of label {label}, expected at least {count} "
-                f"for {count} pieces; use fewer folds, a larger folds.inner_fraction or more data"
+                f"{count_text(holders, 'patient')} with a finding of label {label}, expected at "
+                f"least {count} for {count} pieces; use more patients, fewer folds or a larger "
+                f"folds.inner_fraction"
             )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=child_seed(seed, *names))
     # Findings without a label have no say in how labels are spread, and no piece.

@@ -31,7 +31,7 @@ def test_a_missing_package_is_one_line(
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: nosuchframework: is not installed here")
-    assert "pip install nodulenet" in line
+    assert "install the whole of NoduleNet" in line
 
 
 def test_a_missing_module_of_ours_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,3 +333,18 @@ def test_a_refit_learns_from_everybody_and_is_said_to_be_untested(
     )
     card = (packed / "model_card.md").read_text()
     assert "**This very model was never tested**" in card
+
+
+def test_a_training_on_phantoms_is_said_wherever_it_answers(small_run: Run, tmp_path: Path) -> None:
+    """Nobody takes an answer of the demo for one about a patient."""
+    from nodulenet.phantom.for_config import phantom_nodule
+
+    scan, point_lps_mm = phantom_nodule(small_run.config)
+    answers = classify(scan, [point_lps_mm], small_run.path)
+    assert "small was trained on synthetic scans: its answers say nothing about patients" in (
+        answers.warnings
+    )
+    packed = pack_bundle(small_run.path, tmp_path / "small")
+    card = (packed / "model_card.md").read_text(encoding="utf-8")
+    assert "Trained on synthetic scans" in card
+    assert "luna16" not in card.split("---")[1]

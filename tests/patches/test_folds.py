@@ -164,7 +164,7 @@ def test_too_few_patients_or_one_label_is_an_error() -> None:
     with pytest.raises(FoldsError, match="expected at least 5 for 5 pieces"):
         make_folds(findings(4), few(count=5), seed=0)
     one = findings().assign(label=0)
-    with pytest.raises(FoldsError, match="0 patients have a finding of label 1"):
+    with pytest.raises(FoldsError, match="0 patients with a finding of label 1"):
         make_folds(one, few(count=2), seed=0)
 
 
