@@ -15,8 +15,20 @@ from nodulenet.models.blocks import FireBase
 from nodulenet.models.registry import build_model, get_model, list_models
 
 QUICK = ("squeezenodule_v2", "squeezenodule_v2_3d", "squeezenet_1.0_bypass")
+# In no shipped configuration, or with a file of tests of its own; `make test-all` runs them here.
+LONG = (
+    "resnet_18",
+    "resnet_18_3d",
+    "squeezenet_1.0_bypass_3d",
+    "squeezenodule_v1",
+    "squeezenodule_v1_3d",
+)
 EVERY = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in list_models()
+    pytest.param(
+        name,
+        marks=() if name in QUICK else pytest.mark.long if name in LONG else pytest.mark.slow,
+    )
+    for name in list_models()
 ]
 # A linear head: the published ReLU of V1 may be dead for a class, which is no fault of wiring.
 LINEAR = {"head_activation": None}
