@@ -104,8 +104,8 @@ from nodulenet.patches.store import find_store
 config = load_config(
     "demo_quick",
     [
-        f"run={out}/run",
-        f"source.root={out}/phantom",
+        f"run={json.dumps(str(out / 'run'))}",
+        f"source.root={json.dumps(str(out / 'phantom'))}",
         f"source.phantom.scans={scans}",
         f"source.phantom.seed={seed}",
         f"seed={seed}",
@@ -162,8 +162,9 @@ curves, labels = {}, {}
 for model, rows in outer.groupby("model", sort=False):
     curves[model] = roc_curve(rows["label"], rows["probability"])
     auc = metrics["models"][model]["pooled"]["auc"]
-    limits = auc["patient_bootstrap"]
-    labels[model] = f"{model}: AUC {auc['value']:.2f} ({limits['low']:.2f} to {limits['high']:.2f})"
+    low, high = auc["patient_bootstrap"]["low"], auc["patient_bootstrap"]["high"]
+    interval = "no interval" if low is None else f"{low:.2f} to {high:.2f}"
+    labels[model] = f"{model}: AUC {auc['value']:.2f} ({interval})"
 
 baselines = [name for name, facts in metrics["models"].items() if facts["kind"] != "network"]
 figure = roc_figure(curves, labels=labels, muted=baselines)

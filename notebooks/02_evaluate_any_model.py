@@ -162,7 +162,8 @@ marks = []
 for reader in present:
     rated = findings[findings[reader].notna()]
     counts = confusion(rated["label"], rated[reader], reader_positive_from)
-    marks.append(OperatingMark(1 - counts.specificity, counts.sensitivity, reader))
+    if None not in (counts.specificity, counts.sensitivity):  # both classes were rated
+        marks.append(OperatingMark(1 - counts.specificity, counts.sensitivity, reader))
 figure = roc_figure(
     curves,
     labels={name: f"{name} (AUC {aucs[name]['value']:.3f})" for name in curves},
@@ -299,6 +300,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from nodulenet.evaluation import decision_curve
+from nodulenet.evaluation.prevalence import rebased
 from nodulenet.plots import decision_curve_figure
 
 wanted = {
@@ -307,10 +309,17 @@ wanted = {
     "n_bootstrap": resamples,
     "seed": seed,
 }
-decisions = {
-    name: decision_curve(rows["label"], rows["probability"], rows["patient_id"], **wanted)
-    for name, rows in by_model.items()
-}
+
+
+def benefit(rows, probabilities):
+    # At another prevalence the probabilities have to be those of that prevalence, too.
+    if prevalence:
+        share = rows["label"].astype(float).mean()
+        probabilities = rebased(probabilities, trained=share, wanted=prevalence)
+    return decision_curve(rows["label"], probabilities, rows["patient_id"], **wanted)
+
+
+decisions = {name: benefit(rows, rows["probability"]) for name, rows in by_model.items()}
 
 # %%
 by_size = []
@@ -324,9 +333,7 @@ by_size = pd.concat(by_size) if by_size else findings[:0]
 
 # %%
 if len(by_size) == len(findings):  # else it would be of other findings than the models
-    decisions["diameter alone"] = decision_curve(
-        by_size["label"], by_size["by_size"], by_size["patient_id"], **wanted
-    )
+    decisions["diameter alone"] = benefit(by_size, by_size["by_size"])
 figure = decision_curve_figure(decisions, muted=["diameter alone"])
 save_figure(figure, Path(out) / "decision_curve")
 figure

@@ -95,12 +95,17 @@ with pd.option_context("display.max_colwidth", 120):
 
 # %%
 here = table[(table["chosen"] == "yes") & (table["patient_id"].eq(patient) | (patient == ""))]
+if series:
+    here = here[here["series_uid"] == series]
 if here.empty:
-    raise UsageError(f"patient {patient!r}: no series is chosen; take one with `series`, see above")
+    raise UsageError(
+        f"patient {patient!r}, series {series!r}: none is chosen of these; take one of the list"
+    )
 row = here.iloc[0]
 volume = open_ct(row["path"], series_uid=row["series_uid"])
 x, y, z = volume.spacing_mm
-print(f"opened: {volume.shape[0]} slices, {x:.2f} x {y:.2f} x {z:.2f} mm, {volume.format}")
+print(f"opened: patient {row['patient_id']}, series {row['series_uid']}")
+print(f"{volume.shape[0]} slices, {x:.2f} x {y:.2f} x {z:.2f} mm, {volume.format}")
 for text in volume.warnings:
     print(f"note: {text}")
 

@@ -12,6 +12,7 @@ shown to the reader, whoever gave it.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import os
 import re
@@ -100,6 +101,16 @@ def execute(
     return target
 
 
+def parameter_names(notebook: Path) -> set[str]:
+    """Names that the notebook's cell of parameters gives a value."""
+    import nbformat
+
+    cells = nbformat.read(notebook, as_version=4).cells
+    (cell,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
+    lines = ast.parse(cell.source).body
+    return {line.targets[0].id for line in lines if isinstance(line, ast.Assign)}
+
+
 def shown_warning(content: Any) -> str | None:
     """The first warning that a reader of an executed notebook would see; None without one."""
     for cell in content.cells:
@@ -160,6 +171,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no notebook begins with {' or '.join(given.which)}", file=sys.stderr)
         return 2
     parameters = {name: _value(text) for name, text in given.p}
+    for notebook in chosen:
+        unknown = sorted(set(parameters) - parameter_names(notebook))
+        if unknown:
+            print(f"{notebook.stem}: has no parameter {', '.join(unknown)}", file=sys.stderr)
+            return 2
     failed = 0
     for notebook in chosen:
         start = time.monotonic()

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
             continue
         stale.append(target.name)
         if arguments != ["--check"]:
-            target.write_text(text, encoding="utf-8")
+            target.write_text(text, encoding="utf-8", newline="\n")
     if arguments == ["--check"]:
         for name in stale:
             print(f"{name} is not what its .py gives; run python notebooks/pair.py")

@@ -67,7 +67,23 @@ def notebook_pages(root: Path) -> list[NotebookPage]:
     # The later ones win: the source in text, the notebook without results, the executed copy.
     for folder, ending in ((SOURCES, "py"), (SOURCES, "ipynb"), (EXECUTED, "ipynb")):
         found |= {path.stem: path for path in (root / folder).glob(f"[0-9]*.{ending}")}
+    for name, copy in list(found.items()):
+        source = root / SOURCES / f"{name}.ipynb"
+        if copy.parent == root / EXECUTED and source.is_file() and not _is_copy(copy, source):
+            found[name] = source
     return [page_of(found[name]) for name in sorted(found)]
+
+
+def _is_copy(executed: Path, source: Path) -> bool:
+    """Whether it was made from the notebook as it stands, to its end."""
+
+    def code(path: Path) -> list[Any]:
+        cells = nbformat.read(path, as_version=4).cells
+        return [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+
+    done = code(executed)
+    failed = any(o.output_type == "error" for cell in done for o in cell.get("outputs", []))
+    return not failed and [c.source for c in done] == [c.source for c in code(source)]
 
 
 def page_of(path: Path) -> NotebookPage:

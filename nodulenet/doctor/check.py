@@ -32,4 +32,6 @@ class Check:
 
     def without_home(self) -> Check:
         """As it is, with the home folder, which names the user, as ``~``."""
-        return replace(self, found=self.found.replace(str(Path.home()), "~"))
+        home = str(Path.home())
+        # In some containers it is the root, which names nobody.
+        return self if home == "/" else replace(self, found=self.found.replace(home, "~"))

@@ -253,10 +253,13 @@ def _limits(replicates: Floats, level: float) -> tuple[Floats, Floats]:
 
 
 def _thresholds(given: Sequence[float]) -> Floats:
-    t = np.asarray(given, dtype=np.float64)
+    try:
+        t = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        t = np.empty(0)
     if t.ndim != 1 or not t.size or not ((t > 0) & (t < 1)).all() or (np.diff(t) <= 0).any():
         raise UsageError(
-            f"decision curve: thresholds {list(given)!r:.80}; expected rising probabilities "
+            f"decision curve: thresholds {given!s:.80}; expected rising probabilities "
             "between 0 and 1, e.g. [0.01, 0.05, 0.1, 0.2]"
         )
     return t

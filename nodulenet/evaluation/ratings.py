@@ -166,7 +166,14 @@ def read_ratings(
             f"{name}: {wide.shape[1]} reader found; expected at least two readers"
         )
     if "patient_id" in frame.columns:
-        patients = frame.astype({"patient_id": str}).groupby("finding_id")["patient_id"].first()
+        named = frame[["finding_id", "patient_id"]].astype(str).drop_duplicates()
+        twice = named["finding_id"].duplicated()
+        if twice.any():
+            finding = named["finding_id"][twice].iloc[0]
+            raise PredictionsError(
+                f"{name}: finding {finding!r} has more than one patient_id; expected one a finding"
+            )
+        patients = named.set_index("finding_id")["patient_id"]
     else:
         patients = pd.Series(wide.index, index=wide.index, name="patient_id")
         notes.append(
@@ -216,7 +223,8 @@ def _no_column(name: str, frame: pd.DataFrame, column: str) -> PredictionsError:
 
 
 def _check_ids(frame: pd.DataFrame, name: str) -> None:
-    for column in ("finding_id", "patient_id"):
+    long = set(LONG) <= set(frame.columns)
+    for column in ("finding_id", "patient_id", *(("reader",) if long else ())):
         if column in frame.columns:
             empty = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
             if empty.any():

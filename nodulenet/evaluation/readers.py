@@ -135,7 +135,17 @@ def model_against_readers(
         PredictionsError: scores that are not finite or that name a finding twice; no finding is in
             both; no reader can be judged.
     """
+    if rule is None and ratings.levels != (1, 2, 3, 4, 5):
+        raise UsageError(
+            f"ratings of {ratings.levels[0]} to {ratings.levels[-1]}: the default rule and cut are "
+            "for 1 to 5; give rule=ConsensusRule(negative_up_to=..., positive_from=...) and cut=..."
+        )
     rule = rule or ConsensusRule()
+    if not 0 < level < 1 or n_bootstrap < 0:
+        raise UsageError(
+            f"readers: level={level}, n_bootstrap={n_bootstrap}; expected a level between 0 and 1 "
+            "and resamples 0 or more, e.g. 0.95 and 2000"
+        )
     if cut not in ratings.levels[1:]:
         raise UsageError(
             f"cut {cut}: expected a rating above the lowest, {ratings.levels[1]} to "

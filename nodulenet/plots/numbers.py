@@ -278,6 +278,8 @@ def _errors(container: ErrorbarContainer) -> Iterator[_Row]:
         for axis, segments in zip(axes, ends, strict=False):
             if len(segments) == len(points):
                 values = np.asarray(segments[index], dtype=np.float64)
+                if values.ndim != 2:  # nothing is drawn where a value or its error is missing
+                    continue
                 column = "xy".index(axis)
                 row |= {f"{axis}_low": values[:, column].min()}
                 row |= {f"{axis}_high": values[:, column].max()}
@@ -293,7 +295,7 @@ def _categories(axis: Axis) -> dict[float, str]:
         return {}
     places = [float(place) for place in axis.get_majorticklocs()]
     texts = axis.get_major_formatter().format_ticks(places)
-    known = {p: _plain(t) for p, t in zip(places, texts, strict=True) if t.strip()}
+    known = {p: _plain(t) for p, t in zip(places, map(str, texts), strict=True) if t.strip()}
     return {} if all(_NUMBER.fullmatch(text) for text in known.values()) else known
 
 

@@ -222,3 +222,32 @@ def test_readers_of_lidc(shared_data: Callable[[str], Path]) -> None:
     result = reader_agreement(ratings, n_bootstrap=50)
     assert result["krippendorff_alpha"]["value"] == pytest.approx(0.4287, abs=0.0001)
     assert result["any_two"]["exact"]["value"] == pytest.approx(0.3933, abs=0.0001)
+
+
+def test_ids_that_are_numbers_keep_their_patients() -> None:
+    """As a plain ``pd.read_csv`` reads them."""
+    table = pd.DataFrame(
+        {
+            "finding_id": [1, 2, 3],
+            "patient_id": [7, 7, 8],
+            "malignancy_r1": [1, 4, 5],
+            "malignancy_r2": [2, 5, 4],
+        }
+    )
+    ratings = read_ratings(table)
+    assert list(ratings.patients) == ["7", "7", "8"]
+    assert ratings.counts()["patients"] == 2
+    long = pd.DataFrame(
+        {"finding_id": [1, 1, 1], "patient_id": [7, 7, 8], "reader": ["a", "b", "c"]}
+    ).assign(rating=[1, 2, 3])
+    with pytest.raises(PredictionsError, match="finding '1' has more than one patient_id"):
+        read_ratings(long)
+    with pytest.raises(PredictionsError, match="row 2: reader is empty"):
+        read_ratings(long.assign(patient_id=7, reader=["a", None, "c"]))
+
+
+def test_another_scale_needs_its_own_rule() -> None:
+    table = pd.DataFrame({"finding_id": ["a", "b"], "r1": [2, 10], "r2": [3, 9]})
+    ratings = read_ratings(table, readers=["r1", "r2"], scale=(1, 10))
+    with pytest.raises(UsageError, match="give rule=ConsensusRule"):
+        model_against_readers(ratings, pd.Series([0.1, 0.9], index=["a", "b"]))

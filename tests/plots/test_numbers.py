@@ -127,3 +127,13 @@ def test_pictures_have_no_csv_and_nobodys_table_is_overwritten(tmp_path: Path) -
         save_figure(pictures, tmp_path / "mine")
     assert (tmp_path / "mine.csv").read_text() == "label,probability\n"
     assert not (tmp_path / "mine.svg").exists()
+
+
+def test_a_value_that_is_missing_and_words_that_are_numbers_do_no_harm() -> None:
+    figure = Figure()
+    ax = figure.add_subplot()
+    ax.errorbar([1, 2, 3], [3.0, float("nan"), 4.0], yerr=[0.5, 0.5, 0.25])
+    figure.add_subplot().boxplot([[1, 2, 3]])
+    rows = figure_numbers(figure)
+    points = rows[(rows["panel"] == 1) & (rows["kind"] == "points")]
+    assert list(points["y_low"].dropna()) == [2.5, 3.75]
