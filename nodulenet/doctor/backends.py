@@ -11,12 +11,12 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nodulenet.doctor.check import Check
+from nodulenet.doctor.own_process import ask
 
 _TIMEOUT_S = 180
 NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
@@ -94,25 +94,7 @@ def probe(name: str, *, keras: bool) -> dict[str, Any]:
     """
     code = _DEVICES[name] + (_KERAS if keras else "") + _ANSWER
     environment = {**os.environ, "KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {_TIMEOUT_S} s"}
-    for line in done.stdout.splitlines():
-        if line.startswith("nodulenet:"):
-            return dict(json.loads(line.removeprefix("nodulenet:")))
-    if done.returncode < 0:
-        return {"error": f"the process was ended by signal {-done.returncode}"}
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return {"error": lines[-1].strip() if lines else f"exit code {done.returncode}"}
+    return ask(["-c", code], _TIMEOUT_S, environment)
 
 
 def check_of(name: str, answer: dict[str, Any], default: bool) -> Check:

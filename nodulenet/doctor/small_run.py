@@ -7,45 +7,27 @@ long: a process of its own, so that one that dies is an answer and not the end o
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from nodulenet.amounts import duration_text
 from nodulenet.doctor.check import Check
+from nodulenet.doctor.own_process import MARK, ask
 from nodulenet.errors import NoduleNetError, RunError
 
 _TIMEOUT_S = 900
-_MARK = "nodulenet:"
 
 
 def small_run_check() -> Check:
     """Run it in a folder that is removed afterwards."""
     remedy = "please report this line, with `nodulenet doctor --json`"
     with tempfile.TemporaryDirectory(prefix="nodulenet-doctor-") as folder:
-        command = [sys.executable, "-m", "nodulenet.doctor.small_run", folder]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            found = f"not at its end after {duration_text(_TIMEOUT_S)}"
-            return Check("small run", "fix", found, remedy)
-        for line in done.stdout.splitlines():
-            if line.startswith(_MARK):
-                return _check_of(json.loads(line.removeprefix(_MARK)))
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        last = lines[-1].replace(folder, "FOLDER") if lines else "nothing was said"
-        ended = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-        return Check("small run", "fix", f"ended with {ended}: {last}", remedy)
+        answer = ask(["-m", "nodulenet.doctor.small_run", folder], _TIMEOUT_S)
+    if "error" in answer:
+        return Check("small run", "fix", answer["error"].replace(folder, "FOLDER"), remedy)
+    return _check_of(answer)
 
 
 def _check_of(answer: dict[str, Any]) -> Check:
@@ -100,7 +82,7 @@ def small_run(folder: Path) -> dict[str, Any]:
 def main(folder: Path) -> int:
     """Do it and write the answer, or the one line that says what went wrong."""
     try:
-        sys.stdout.write(f"{_MARK}{json.dumps(small_run(folder))}\n")
+        sys.stdout.write(f"{MARK}{json.dumps(small_run(folder))}\n")
     except NoduleNetError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

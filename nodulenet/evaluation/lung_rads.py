@@ -133,14 +133,18 @@ def lung_rads_row(
         read = read_lung_rads(rows[column], source=f"column {column}")
     except PredictionsError as error:
         return facts | {"why": str(error)}
-    scored = rows.assign(**{_SCORE: read["rank"], "category": read["category"]})
+    scored = rows.assign(
+        **{_SCORE: read["rank"], "category": read["category"], "modified": read["s_modifier"]}
+    )
     differ = scored.groupby("finding_id")["category"].nunique() > 1
     if differ.any():
         finding = str(differ.index[differ][0])
         return facts | {"why": f"finding {shown(finding)} has more than one category"}
     # Any row of a finding that has its category speaks for all of them.
-    first = scored.groupby("finding_id")[_SCORE].transform("first")
-    scored[_SCORE] = scored[_SCORE].where(scored[_SCORE].notna(), first)
+    each = scored.groupby("finding_id")
+    scored[_SCORE] = each[_SCORE].transform("first")
+    scored["category"] = each["category"].transform("first")
+    scored["modified"] = each["modified"].transform("max")
     findings = scored.drop_duplicates("finding_id")
     known = findings[_SCORE].notna()
     own = findings[known]
@@ -150,7 +154,7 @@ def lung_rads_row(
         "with_category": int(known.sum()),
         "without_category": int((~known).sum()),
         "incomplete": int((findings["category"] == INCOMPLETE).sum()),
-        "s_modifier": int(read.loc[findings.index, "s_modifier"].sum()),
+        "s_modifier": int(findings["modified"].sum()),
         "by_category": {
             category: {
                 "negatives": int(((rank == number) & (label == 0)).sum()),

@@ -33,6 +33,7 @@ from nodulenet.atomic import write_text
 from nodulenet.errors import PredictionsError, UsageError
 from nodulenet.evaluation.arrays import shown
 from nodulenet.evaluation.ratings import Ratings
+from nodulenet.evaluation.readers import checked_scores
 
 COLUMNS = ("reader", "treatment", "case", "truth", "rating")
 TRUTH = {"R": "truth", "java": "-1"}
@@ -89,9 +90,7 @@ def mrmc_table(
     notes = [f"{left_out} findings have no truth and were left out"] if left_out else []
     rows = rows[rows["truth"].notna()]
     if scores is not None:
-        named = pd.to_numeric(scores, errors="coerce").astype("float64")
-        named.index = named.index.astype(str)
-        value = rows["case"].map(named)
+        value = rows["case"].map(checked_scores(scores, ratings))
         unscored = ~np.isfinite(value)
         if unscored.any():
             count = int(rows.loc[unscored, "case"].nunique())

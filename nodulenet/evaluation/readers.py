@@ -151,7 +151,7 @@ def model_against_readers(
             f"cut {cut}: expected a rating above the lowest, {ratings.levels[1]} to "
             f"{ratings.levels[-1]}"
         )
-    score = _checked_scores(scores, ratings)
+    score = checked_scores(scores, ratings)
     parts, left_out = [], {}
     for reader in ratings.readers:
         part, counts = _judged(ratings, score, rule, reader)
@@ -242,7 +242,12 @@ def finding_values(table: pd.DataFrame, column: str) -> pd.Series[Any]:
     return pd.Series(once[column].to_numpy(), index=once["finding_id"].astype(str), name=column)
 
 
-def _checked_scores(scores: pd.Series[Any], ratings: Ratings) -> pd.Series[float]:
+def checked_scores(scores: pd.Series[Any], ratings: Ratings) -> pd.Series[float]:
+    """The score of every finding of the ratings, NaN where it has none.
+
+    Raises:
+        PredictionsError: a finding twice, a score that is no finite number, or no finding in both.
+    """
     named = scores.copy()
     named.index = named.index.astype(str)
     twice = named.index[named.index.duplicated()]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nodulenet.cli.main import app
-from nodulenet.doctor import backends, examination, machine, packages, small_run
+from nodulenet.doctor import backends, examination, machine, own_process, packages, small_run
 from nodulenet.doctor.check import Check
 from nodulenet.privacy import KEY_VARIABLE
 
@@ -171,7 +171,7 @@ def test_a_run_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     fake = tmp_path / "python"
     fake.write_text('#!/bin/sh\necho "error in $3" >&2\nexit 3\n')
     fake.chmod(0o755)
-    monkeypatch.setattr(small_run.sys, "executable", str(fake))
+    monkeypatch.setattr(own_process.sys, "executable", str(fake))
     check = small_run.small_run_check()
     assert (check.state, check.found) == ("fix", "ended with code 3: error in FOLDER")
 

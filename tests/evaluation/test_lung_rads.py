@@ -75,3 +75,22 @@ def test_what_would_mislead_is_no_row_and_is_said() -> None:
     assert "4 needs its letter" in lung_rads_row(wrong)["why"]
     twice = pd.concat([table.head(1), table.head(1).assign(lung_rads="4X")], ignore_index=True)
     assert "more than one category" in lung_rads_row(twice)["why"]
+
+
+def test_what_any_row_of_a_finding_says_is_counted() -> None:
+    """The first model's rows are blank, the second's say 0, and 3 with an S."""
+    findings = ["a", "b", "c", "d", "e", "f"]
+    rows = pd.DataFrame(
+        {
+            "finding_id": findings * 2,
+            "patient_id": findings * 2,
+            "label": [0, 1, 0, 1, 0, 1] * 2,
+            "model": ["m"] * 6 + ["n"] * 6,
+            "fold": 0,
+            "split": "outer",
+            "probability": 0.5,
+            "lung_rads": [None] * 6 + ["0", "3S", "2", "4A", "2", "4B"],
+        }
+    )
+    row = lung_rads_row(rows, n_bootstrap=0)
+    assert (row["incomplete"], row["s_modifier"], row["with_category"]) == (1, 1, 5)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nodulenet.errors import NoduleNetError
+from nodulenet.errors import NoduleNetError, PredictionsError
 from nodulenet.evaluation.mrmc_files import mrmc_table, write_imrmc, write_mrmcaov
 from nodulenet.evaluation.ratings import read_ratings
+from nodulenet.phantom import simulated_readings
 
 TABLE = pd.DataFrame(
     {
@@ -89,3 +90,12 @@ def test_a_wrong_name_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(NoduleNetError, match=r"ending in \.csv"):
         write_mrmcaov(tmp_path / "study.txt", table)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_that_are_text_are_refused_and_not_dropped() -> None:
+    ratings = read_ratings(simulated_readings(patients=6, seed=0), readers=["reader_1", "reader_2"])
+    findings = list(ratings.table.index)
+    truth = pd.Series([i % 2 for i in range(len(findings))], index=findings)
+    scores = pd.Series(["abc", *["0.5"] * (len(findings) - 1)], index=findings, dtype=object)
+    with pytest.raises(PredictionsError, match="expected a finite number"):
+        mrmc_table(ratings, truth, scores=scores, slots_as_readers=True)
